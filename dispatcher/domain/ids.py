@@ -1,0 +1,185 @@
+"""Ids that carry their own address.
+
+A **home** id is 64 bits: milliseconds since 2024-01-01 (41 bits), a random part (17 bits), the shard (6 bits), so the
+ledger's day and the hot store's shard follow from it without a read.
+
+A **delivery id** is home, place (16 bits) and a 32-bit keyed tag of app and user, as 28 hex digits: a receipt
+finds its state without an index, and foreign or guessed ids are refused without a read.
+
+An **attempt id** is the delivery id, then ``-track.step.attempt`` and the path's letter: what woke the phone needs no
+look-up either. ``-i`` stands for an entry pulled from the inbox rather than sent by a step.
+"""
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+from uuid import UUID
+
+from dispatcher.domain.clock import Millis, day_of
+from dispatcher.domain.paths import PATH_BY_LETTER, Path
+
+SHARDS = 64
+_EPOCH_2024: Millis = 1_704_067_200_000
+_ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
+_CLASS = re.compile(r"[a-z0-9_]{1,32}\Z")
+_HEX = re.compile(r"[0-9a-f]+\Z")
+_DELIVERY = re.compile(r"[0-9a-f]{28}\Z")
+_ATTEMPT = re.compile(r"([0-9a-f]{28})-(?:(\d{1,3})\.(\d{1,3})\.(\d{1,3})([lafps])|i)\Z")
+
+
+def is_id(text: str) -> bool:
+    """Whether *text* may be an id at our doors: 1 to 128 visible ASCII characters."""
+    return _ID.match(text) is not None
+
+
+def is_class(text: str) -> bool:
+    """Whether *text* may name a message class."""
+    return _CLASS.match(text) is not None
+
+
+def make_home(now: Millis, random_bits: int, shard: int) -> int:
+    """A new home id. *random_bits*: 17 used; *shard*: 0 to 63."""
+    return ((now - _EPOCH_2024) & 0x1FFFFFFFFFF) << 23 | (random_bits & 0x1FFFF) << 6 | shard
+
+
+def shard_of(home: int) -> int:
+    """The hot-store shard that holds *home*."""
+    return home & 0x3F
+
+
+def home_created(home: int) -> Millis:
+    """When *home* was made."""
+    return (home >> 23) + _EPOCH_2024
+
+
+def home_day(home: int) -> int:
+    """The ledger's day partition of *home*."""
+    return day_of(home_created(home))
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRef:
+    """Where a delivery lives: its home and its place in it."""
+
+    home: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRef:
+    """One attempt: a delivery's track, step and try. ``path`` None: pulled from the inbox."""
+
+    delivery: DeliveryRef
+    track: int
+    step: int
+    attempt: int
+    path: Path | None
+
+
+class IdKey:
+    """The key of the tags in delivery ids. Never prints itself."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = blake2b(key, digest_size=32, person=b"pushpath-ids").digest()
+
+    def __repr__(self) -> str:
+        return "IdKey(...)"
+
+    def _tag(self, app: str, user_id: str) -> bytes:
+        return blake2b(f"{app}\0{user_id}".encode(), digest_size=4, key=self._key).digest()
+
+    def user_tag(self, app: str, user_id: str) -> str:
+        """Eight hex digits that only we can compute for this user."""
+        return self._tag(app, user_id).hex()
+
+    def delivery_id(self, ref: DeliveryRef, app: str, user_id: str) -> str:
+        """The id under which the world knows *ref*."""
+        return f"{ref.home:016x}{ref.place:04x}{self._tag(app, user_id).hex()}"
+
+    def read_delivery(self, delivery_id: str, app: str, user_id: str) -> DeliveryRef | None:
+        """The address behind *delivery_id*, or None where it is no id of this app and user."""
+        if _DELIVERY.match(delivery_id) is None:
+            return None
+        if not compare_digest(bytes.fromhex(delivery_id[20:]), self._tag(app, user_id)):
+            return None
+        return DeliveryRef(int(delivery_id[:16], 16), int(delivery_id[16:20], 16))
+
+    def read_attempt(self, attempt_id: str, app: str, user_id: str) -> AttemptRef | None:
+        """The attempt behind *attempt_id*, or None where it is none of this app and user."""
+        match = _ATTEMPT.match(attempt_id)
+        if match is None:
+            return None
+        ref = self.read_delivery(match[1], app, user_id)
+        if ref is None:
+            return None
+        if match[2] is None:
+            return AttemptRef(ref, 255, 0, 0, None)
+        track, step, attempt = int(match[2]), int(match[3]), int(match[4])
+        if max(track, step, attempt) > 254:
+            return None
+        return AttemptRef(ref, track, step, attempt, PATH_BY_LETTER[match[5]])
+
+
+def parse_delivery_id(delivery_id: str) -> DeliveryRef | None:
+    """The address in *delivery_id* without checking its tag: for ids that our own store or a signed callback gave."""
+    if _DELIVERY.match(delivery_id) is None:
+        return None
+    return DeliveryRef(int(delivery_id[:16], 16), int(delivery_id[16:20], 16))
+
+
+def parse_attempt_id(attempt_id: str) -> AttemptRef | None:
+    """Like :func:`parse_delivery_id` for an attempt id."""
+    match = _ATTEMPT.match(attempt_id)
+    if match is None or match[2] is None:
+        return None
+    ref = parse_delivery_id(match[1])
+    if ref is None:
+        return None
+    return AttemptRef(ref, int(match[2]), int(match[3]), int(match[4]), PATH_BY_LETTER[match[5]])
+
+
+def attempt_id(delivery_id: str, track: int, step: int, attempt: int, path: Path) -> str:
+    """The id of one attempt."""
+    return f"{delivery_id}-{track}.{step}.{attempt}{path.letter}"
+
+
+def inbox_attempt_id(delivery_id: str) -> str:
+    """The attempt id of an entry that the phone pulled itself."""
+    return f"{delivery_id}-i"
+
+
+def attempt_uuid(attempt: str) -> str:
+    """A lower-case UUID for providers that want one (apns-id): the same attempt always has the same."""
+    return str(UUID(bytes=blake2b(attempt.encode(), digest_size=16).digest(), version=4))
+
+
+def device_hash(device_id: str) -> int:
+    """32 bits by which a track's state recognises its device."""
+    return int.from_bytes(blake2b(device_id.encode(), digest_size=4).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True)
+class InboxCursor:
+    """A position in one user's inbox. ``epoch``: the hot store's life in which ``seq`` was given."""
+
+    epoch: int
+    seq: int
+
+
+class ForeignCursor(ValueError):
+    """A cursor that this user was never given."""
+
+
+def write_cursor(key: IdKey, cursor: InboxCursor, app: str, user_id: str) -> str:
+    """The opaque text of *cursor*: epoch (32 bits), seq (64 bits), the user's tag."""
+    return f"{cursor.epoch:08x}{cursor.seq:016x}{key.user_tag(app, user_id)}"
+
+
+def read_cursor(key: IdKey, text: str, app: str, user_id: str) -> InboxCursor:
+    """Reads what :func:`write_cursor` wrote; raises :class:`ForeignCursor` for anything else."""
+    if len(text) != 32 or _HEX.match(text) is None or not compare_digest(text[24:], key.user_tag(app, user_id)):
+        raise ForeignCursor("the cursor is none of this user's")
+    return InboxCursor(int(text[:8], 16), int(text[8:24], 16))

@@ -1,0 +1,29 @@
+"""Later evidence: from the device itself, or from a carrier."""
+
+from dataclasses import dataclass
+
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.delivery import Proof
+from dispatcher.domain.ids import DeliveryRef
+from dispatcher.domain.paths import Path
+
+EVENTS = {"delivered": Proof.DELIVERED, "displayed": Proof.DISPLAYED, "opened": Proof.OPENED}
+EVENT_NAMES = {proof: name for name, proof in EVENTS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One piece of evidence about one delivery.
+
+    ``via``: the path whose attempt it proves; None: the latest attempt's (``inferred``, not learned from).
+    ``device_id`` None: not known which device (a carrier's status, a backend that does not say).
+    """
+
+    delivery: DeliveryRef
+    event: Proof
+    at: Millis
+    via: Path | None = None
+    device_id: str | None = None
+    track: int | None = None
+    step: int | None = None
+    attempt: int | None = None

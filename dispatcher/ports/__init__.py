@@ -1,0 +1,1 @@
+"""Protocols, named for their job. ``dispatcher.hot`` (Redis, Valkey) and ``dispatcher.ledger`` (SQL) implement them."""

@@ -1,0 +1,83 @@
+"""What a user's devices can still pull, by cursor, and the switch to live without loss.
+
+The hot inbox keeps each user's newest 200 and what is unproven. ``seq`` = max(last + 1, the store's time in
+microseconds), so nothing can appear below a cursor that was read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.delivery import Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxEntry:
+    """One message in one inbox. ``body``: the frame's JSON members, passed through (see domain.message.Message)."""
+
+    seq: int
+    delivery_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catchup:
+    """What a device has not stored yet.
+
+    ``passed``: deliveries its cursor newly covered, which it thereby proves. ``online``: nothing was left, and the
+    session's presence was flipped to online in the same script.
+    """
+
+    epoch: int
+    entries: Sequence[InboxEntry]
+    more: bool
+    passed: Sequence[str]
+    online: bool
+    last_seq: int
+
+
+class Inboxes(Protocol):
+    """Hot inboxes."""
+
+    async def epoch(self) -> int:
+        """The number of the hot store's present life; 0 where it was lost and is not rebuilt yet."""
+
+    async def append(self, app: str, entries: Sequence[tuple[str, str, bytes]], now: Millis) -> list[tuple[int, int]]:
+        """Appends (user_id, delivery_id, body); answers (seq, prev_seq) in order. A known entry keeps its seq."""
+
+    async def newest(self, app: str, user_id: str, *, before: int | None, limit: int) -> Sequence[InboxEntry]:
+        """Newest first, below *before*."""
+
+    async def catch_up(
+        self,
+        app: str,
+        user_id: str,
+        *,
+        device_id: str,
+        session: str | None,
+        after: int | None,
+        limit: int,
+        now: Millis,
+        floor: int | None = None,
+    ) -> Catchup:
+        """Entries above *after*, oldest first; without it the newest unproven ones.
+
+        ``after`` also proves all up to it (``passed``). With *session*, a device with nothing left turns online.
+        ``floor``: entries at or below are left out but not proven (already sent on this line).
+        """
+
+    async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
+        """Proven entries leave the unproven, opened ones the unread."""
+
+    async def remove(self, app: str, user_id: str, deliveries: Sequence[str]) -> None:
+        """Recalled or erased entries go."""
+
+    async def find(self, app: str, user_id: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """Delivery ids by message id, for those in the hot inbox."""
+
+    async def unread(self, app: str, user_id: str, since: Millis) -> int:
+        """Entries since then that no device opened."""
+
+    async def forget_user(self, app: str, user_id: str) -> None:
+        """Erases the user's inbox and presence."""

@@ -1,0 +1,73 @@
+"""At most one SMS per (app, message, user): a unique row written before the request.
+
+Fails closed: without the ledger's yes nothing is sent (silence beats double billing).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from dispatcher.domain.clock import Millis
+
+
+class Refusal(StrEnum):
+    """Why no SMS may go."""
+
+    ALREADY_SENT = "already_sent"
+    CAP_USER = "cap_user"
+    CAP_NUMBER = "cap_number"
+    CAP_PREFIX = "cap_prefix"
+    BUDGET = "budget"
+    SUPPRESSED_NUMBER = "suppressed_number"
+    COALESCED = "coalesced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsCap:
+    """A rolling cap: at most *count* in *window_ms*."""
+
+    count: int
+    window_ms: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsRequest:
+    """What is asked for. ``number_hash``: keyed, so the ledger never shows a number."""
+
+    app: str
+    message_id: str
+    user_id: str
+    attempt_id: str
+    number_hash: bytes
+    prefix: str  #: country code and the next digits, for prefix caps
+    segments: int
+    per_user: SmsCap | None = None
+    per_number: SmsCap | None = None
+    per_prefix: SmsCap | None = None
+    budget: SmsCap | None = None  #: in segments
+    coalesce_key: str | None = None
+    coalesce_ms: Millis = 0
+
+
+class SmsGuard(Protocol):
+    """SMS reservations, decided in one transaction."""
+
+    async def reserve(self, request: SmsRequest, now: Millis) -> Refusal | None:
+        """None: reserved, the request may leave. The same attempt asking again gets its own row back (None)."""
+
+    async def sent(self, app: str, attempt_id: str, provider_id: str | None, now: Millis) -> None:
+        """The carrier took it."""
+
+    async def release(self, app: str, attempt_id: str, reason: str) -> None:
+        """The carrier refused it for good: it cost nothing."""
+
+    async def status(
+        self, app: str, attempt_id: str, status: str, rank: int, *, error: str | None, segments: int | None, now: Millis
+    ) -> bool:
+        """A carrier's status, ranked: a terminal one never goes back. True where it moved."""
+
+    async def suppress_number(self, app: str, number_hash: bytes, reason: str, now: Millis) -> None:
+        """Never again to this number, until lifted."""
+
+    async def lift_suppression(self, app: str, number_hash: bytes) -> None:
+        """START, or a corrected number."""
