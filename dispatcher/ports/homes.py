@@ -40,6 +40,7 @@ class Recipient:
     user_id: str
     seq: int
     prev_seq: int
+    devices: tuple[str, ...] | None = None  #: named in the request; None: all of the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
