@@ -49,3 +49,4 @@ class DeliveryPlan(Struct, frozen=True, array_like=True, kw_only=True):
     ladders: tuple[Ladder, ...]
     tracks: tuple[TrackPlan, ...]
     held_until: Millis | None = None  #: quiet hours: push and sms not before
+    each: bool = False  #: proof wanted from every device that was tried

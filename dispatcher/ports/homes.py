@@ -74,7 +74,8 @@ class Claim:
     members: Members
     due: Millis
     lane: Lane
-    states: Mapping[int, DeliveryState] = field(default_factory=dict)  #: by place
+    #: by position in ``members``; each holds that member's own track only
+    states: Mapping[int, DeliveryState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +127,13 @@ class Settlement:
     """All that follows from one claim's work, written in one go."""
 
     home: int
+    app: str
+    lane: Lane
     planned: Sequence[Planned] = ()
     moves: Sequence[Move] = ()
     ends: Mapping[int, End] = field(default_factory=dict)  #: by place
     waves: Sequence[Wave] = ()
     journal: Sequence[bytes] = ()
-    sms_step: int | None = None  #: the step of tracks that parked, see Settled.sms_due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +159,13 @@ class Applied:
     inferred: bool = False
     attempted_at: Millis | None = None
     archived: bool = False  #: the ledger's row needs it too
+    track: int = NO_TRACK
 
 
 class Homes(Protocol):
     """Homes and waves."""
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission, now: Millis) -> None:
         """Stores payloads and a plan wave. Repeating it changes nothing."""
 
     async def claim(
@@ -189,17 +192,20 @@ class Homes(Protocol):
     async def end(self, refs: Sequence[DeliveryRef], end: End, now: Millis) -> list[bool]:
         """Ends deliveries from outside (recall, erasure); True where it was still open."""
 
-    async def hasten(self, members: Members, now: Millis) -> None:
+    async def hasten(self, app: str, lane: Lane, members: Members, now: Millis) -> None:
         """Makes waiting members due now: their step is known to have failed."""
 
     async def next_due(self, now: Millis) -> tuple[Mapping[Queue, Sequence[int]], Millis | None]:
         """Queues with due work and their shards; and the next moment at which anything is due."""
 
-    async def take_settled(self, shard: int, limit: int) -> list[DeliveryRef]:
-        """Deliveries that ended and are not archived yet; they stay listed until :meth:`archived`."""
+    async def take_settled(self, shard: int, limit: int) -> tuple[int, list[DeliveryRef]]:
+        """Deliveries that ended and are not archived yet, and how many list entries they fill.
 
-    async def archived(self, shard: int, refs: Sequence[DeliveryRef]) -> list[int]:
-        """Marks them as archived; returns homes that are now empty and were dropped."""
+        They stay listed until :meth:`archived`. One archiver a shard at a time.
+        """
+
+    async def archived(self, shard: int, entries: int, refs: Sequence[DeliveryRef]) -> list[int]:
+        """Marks them as archived and unlists the entries; returns homes that are now empty and were dropped."""
 
     async def append_journal(self, entries: Sequence[tuple[int, bytes]]) -> None:
         """Appends (home, entry) pairs to the journal."""

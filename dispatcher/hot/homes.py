@@ -1,0 +1,293 @@
+"""Homes: payloads, state vectors and the scripts that move them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.delivery import Cursor, DeliveryState, End, Phase
+from dispatcher.domain.ids import DeliveryRef, device_hash, shard_of
+from dispatcher.domain.message import Lane, Message
+from dispatcher.domain.paths import PATH_BY_CODE, Path
+from dispatcher.domain.plan import DeliveryPlan
+from dispatcher.domain.receipt import Receipt
+from dispatcher.hot import codec
+from dispatcher.hot.journal import HotJournal
+from dispatcher.hot.store import HotStore
+from dispatcher.ports.homes import (
+    NO_TRACK,
+    Admission,
+    Applied,
+    Claim,
+    Contents,
+    Members,
+    Queue,
+    Recipient,
+    Settled,
+    Settlement,
+)
+
+SWEEP = "sweep"
+PLAN = "plan"
+QUEUES = tuple(Queue(name, lane) for name in (PLAN, SWEEP, *Path) for lane in Lane)
+_QUEUE_NAMES = tuple(str(queue) for queue in QUEUES)
+
+_pack = msgspec.msgpack.Encoder().encode
+_message = msgspec.msgpack.Decoder(Message).decode
+_plan = msgspec.msgpack.Decoder(DeliveryPlan).decode
+_recipient = msgspec.msgpack.Decoder(tuple[int, str, int, int, tuple[str, ...] | None]).decode
+
+
+class RedisHomes(HotJournal):
+    """The port :class:`~dispatcher.ports.homes.Homes` on Redis or Valkey."""
+
+    def __init__(self, store: HotStore) -> None:
+        super().__init__(store)
+        self._store = store
+
+    async def admit(self, admission: Admission, now: Millis) -> None:
+        records = [codec.EMPTY_DELIVERY] * admission.size
+        fields: list[Any] = [b"L", admission.lane.value]
+        for index, message in admission.messages.items():
+            fields += (f"M{index}", _pack(message))
+        members = []
+        for recipient in admission.recipients:
+            place = recipient.place
+            records[place] = codec.new_delivery(admission.messages[recipient.message].expires_at)
+            row = (recipient.message, recipient.user_id, recipient.seq, recipient.prev_seq, recipient.devices)
+            fields += (f"R{place}", _pack(row))
+            members.append(codec.MEMBER.pack(place, NO_TRACK))
+        head: list[Any] = [
+            codec.home_bytes(admission.home),
+            now,
+            admission.due,
+            str(Queue(PLAN, admission.lane)),
+            admission.app,
+            b"".join(records),
+            b"".join(members),
+            len(members),
+        ]
+        await self._store.run("admit", [self._tag(admission.home)], [*head, *fields])
+
+    async def claim(
+        self, queue: Queue, now: Millis, *, limit: int, lease_ms: Millis, shards: Sequence[int] | None = None
+    ) -> list[Claim]:
+        sends = queue.name not in {PLAN, SWEEP}
+        lease = -(-(now + lease_ms) // 250) * 250
+        claims: list[Claim] = []
+        left = limit
+        for shard in shards if shards is not None else range(self._store.shards):
+            args = [str(queue), now, left, lease, queue.lane.value, int(sends)]
+            for reply in await self._store.run("claim", [self._store.tag(shard)], args):
+                claim = _read_claim(queue, reply)
+                claims.append(claim)
+                left -= len(claim.members.members)
+            if left <= 0:
+                break
+        return claims
+
+    async def settle(self, settlement: Settlement, now: Millis) -> Settled:
+        home = settlement.home
+        lane = settlement.lane
+        args: list[Any] = [
+            codec.home_bytes(home),
+            now,
+            settlement.app,
+            str(Queue(Path.SMS, lane)),
+            len(settlement.planned),
+        ]
+        for planned in settlement.planned:
+            records = b"".join(
+                codec.new_track(cursor, until, device_hash(track.device_id) if track.device_id else 0)
+                for cursor, until, track in zip(planned.starts, planned.untils, planned.plan.tracks, strict=True)
+            )
+            flags = bytes((codec.EACH if planned.plan.each else 0,))
+            args += (planned.place.to_bytes(2, "big"), _pack(planned.plan), flags + records)
+        args.append(b"".join([codec.write_move(home, move) for move in settlement.moves]))
+        args.append(b"".join([place.to_bytes(2, "big") + bytes((end,)) for place, end in settlement.ends.items()]))
+        args.append(len(settlement.waves))
+        ready = set()
+        for wave in settlement.waves:
+            args += (str(wave.queue), wave.due, codec.write_chunk(wave.members))
+            if wave.due <= now:
+                ready.add(wave.queue)
+        args += settlement.journal
+        moved, lost, ended, sms = await self._store.run("settle", [self._tag(home)], args)
+        sms_due = codec.read_members(sms)
+        if sms_due:
+            ready.add(Queue(Path.SMS, lane))
+        return Settled(
+            moved=moved,
+            lost=lost,
+            ended={place: End(end) for place, end in codec.read_members(ended)},
+            sms_due=sms_due,
+            ready=tuple(ready),
+        )
+
+    async def contents(self, home: int, places: Sequence[int] | None) -> Contents | None:
+        key = self._tag(home).encode() + b"h:" + codec.home_bytes(home)
+        client = self._store.client
+        if places is None or len(places) > 40:
+            fields: dict[bytes, bytes] = await client.hgetall(key)
+        else:
+            names: list[bytes] = [b"A", b"L"]
+            for place in places:
+                names += (b"R%d" % place, b"P%d" % place)
+            values = await client.hmget(key, names)
+            fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            wanted = {_recipient(value)[0] for name, value in fields.items() if name[:1] == b"R"}
+            if wanted:
+                names = [b"M%d" % index for index in sorted(wanted)]
+                values = await client.hmget(key, names)
+                fields.update({name: value for name, value in zip(names, values, strict=True) if value is not None})
+        if b"A" not in fields:
+            return None
+        return _read_contents(fields, None if places is None else frozenset(places))
+
+    async def states(self, home: int, places: Sequence[int]) -> Mapping[int, DeliveryState]:
+        tag = self._tag(home).encode()
+        raw = codec.home_bytes(home)
+        deliveries, tracks = await self._store.client.mget(tag + b"d:" + raw, tag + b"t:" + raw)
+        if deliveries is None:
+            return {}
+        found = {}
+        size = codec.DELIVERY.size
+        for place in places:
+            record = deliveries[place * size : (place + 1) * size]
+            if len(record) < size:
+                continue
+            _end, _by, _proof, flags, first, count, _at, _expires = codec.DELIVERY.unpack(record)
+            if flags & codec.EXISTS:
+                own = [
+                    codec.read_track(home, tracks, index * codec.TRACK.size) for index in range(first, first + count)
+                ]
+                found[place] = codec.read_delivery(record, own)
+        return found
+
+    async def apply(self, receipts: Sequence[Receipt], now: Millis) -> list[Applied]:
+        order: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for index, receipt in enumerate(receipts):
+            home = receipt.delivery.home
+            order[shard_of(home)][home].append(index)
+        calls: list[tuple[list[Any], list[Any]]] = []
+        positions: list[list[int]] = []
+        for shard, homes in order.items():
+            args: list[Any] = [now]
+            placed: list[int] = []
+            for home, indexes in homes.items():
+                args += (codec.home_bytes(home), b"".join([_write_receipt(receipts[index]) for index in indexes]))
+                placed += indexes
+            calls.append(([self._store.tag(shard)], args))
+            positions.append(placed)
+        applied: list[Applied | None] = [None] * len(receipts)
+        for placed, reply in zip(positions, await self._store.run_many("apply", calls), strict=True):
+            for index, row in zip(placed, codec.REPLY.iter_unpack(reply), strict=True):
+                applied[index] = _read_applied(receipts[index].delivery.home, row)
+        return [one if one is not None else Applied(known=False) for one in applied]
+
+    async def end(self, refs: Sequence[DeliveryRef], end: End, now: Millis) -> list[bool]:
+        by_home: dict[int, list[int]] = defaultdict(list)
+        for index, ref in enumerate(refs):
+            by_home[ref.home].append(index)
+        results = [False] * len(refs)
+        for home, indexes in by_home.items():
+            places = b"".join([refs[index].place.to_bytes(2, "big") for index in indexes])
+            reply = await self._store.run("finish", [self._tag(home)], [codec.home_bytes(home), int(end), places])
+            for position, index in enumerate(indexes):
+                results[index] = reply[position * 2] == 1
+        return results
+
+    async def hasten(self, app: str, lane: Lane, members: Members, now: Millis) -> None:
+        args = [str(Queue(SWEEP, lane)), app, now, codec.write_chunk(members)]
+        await self._store.run("hasten", [self._tag(members.home)], args)
+
+    async def next_due(self, now: Millis) -> tuple[Mapping[Queue, Sequence[int]], Millis | None]:
+        calls = [([self._store.tag(shard)], _QUEUE_NAMES) for shard in range(self._store.shards)]
+        due: dict[Queue, list[int]] = defaultdict(list)
+        upcoming: Millis | None = None
+        for shard, reply in enumerate(await self._store.run_many("next_due", calls)):
+            for queue, score in zip(QUEUES, reply, strict=True):
+                if not score:
+                    continue
+                moment = int(float(score))
+                if moment <= now:
+                    due[queue].append(shard)
+                elif upcoming is None or moment < upcoming:
+                    upcoming = moment
+        return due, upcoming
+
+    def _tag(self, home: int) -> str:
+        return self._store.tag(shard_of(home))
+
+
+def _read_claim(queue: Queue, reply: Sequence[Any]) -> Claim:
+    app, score, home, step, attempt, phase, members, deliveries, tracks = reply
+    (number,) = codec.HOME.unpack(home)
+    pairs = codec.read_members(members)
+    states = {}
+    for index in range(len(pairs)):
+        track = codec.read_track(number, tracks, index * codec.TRACK.size)
+        record = deliveries[index * codec.DELIVERY.size : (index + 1) * codec.DELIVERY.size]
+        states[index] = codec.read_delivery(record, (track,))
+    return Claim(
+        app=app.decode(),
+        queue=queue,
+        members=Members(number, Cursor(step, attempt, Phase(phase)), pairs),
+        due=int(float(score)),
+        lane=queue.lane,
+        states=states,
+    )
+
+
+def _read_contents(fields: Mapping[bytes, bytes], places: frozenset[int] | None) -> Contents:
+    messages, recipients, plans = {}, {}, {}
+    for name, value in fields.items():
+        kind = name[:1]
+        if kind == b"M":
+            messages[int(name[1:])] = _message(value)
+        elif kind == b"R":
+            place = int(name[1:])
+            if places is None or place in places:
+                index, user_id, seq, prev_seq, devices = _recipient(value)
+                recipients[place] = Recipient(
+                    place=place, message=index, user_id=user_id, seq=seq, prev_seq=prev_seq, devices=devices
+                )
+        elif kind == b"P":
+            place = int(name[1:])
+            if places is None or place in places:
+                plans[place] = _plan(value)
+    return Contents(
+        app=fields[b"A"].decode(),
+        lane=Lane(fields[b"L"].decode()),
+        messages=messages,
+        recipients=recipients,
+        plans=plans,
+    )
+
+
+def _write_receipt(receipt: Receipt) -> bytes:
+    return codec.RECEIPT.pack(
+        receipt.delivery.place,
+        255 if receipt.track is None else receipt.track,
+        device_hash(receipt.device_id) if receipt.device_id else 0,
+        receipt.event,
+        codec.path_code(receipt.via),
+        codec.p48(receipt.at),
+    )
+
+
+def _read_applied(home: int, row: tuple[int, ...]) -> Applied:
+    known, new, confirmed, late, path, inferred, archived, track, attempted = row
+    return Applied(
+        known=bool(known),
+        new=bool(new),
+        confirmed=bool(confirmed),
+        late=bool(late),
+        path=PATH_BY_CODE.get(path),
+        inferred=bool(inferred),
+        attempted_at=codec.read_attempted(home, attempted),
+        archived=bool(archived),
+        track=track,
+    )

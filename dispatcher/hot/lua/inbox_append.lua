@@ -1,0 +1,55 @@
+-- Appends entries to inboxes; gives each its seq. Users' keys of one call share a slot or the store is no cluster.
+-- KEYS: user tags. ARGV: newest kept, unproven kept, expiry (s), now (us), then per entry: key index, delivery id,
+--   message id, body. Reply: seq, prev seq an entry.
+local keep, cap, expiry, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local call = redis.call
+local time = call('TIME')
+now = math.max(now, tonumber(time[1]) * 1000000 + tonumber(time[2]))
+local last, touched, out = {}, {}, {}
+
+local function drop(u, id)
+  local body = call('HGET', u .. 'b', id)
+  call('ZREM', u .. 'q', id)
+  call('ZREM', u .. 'p', id)
+  call('ZREM', u .. 'o', id)
+  call('HDEL', u .. 'b', id)
+  local message = body and string.match(body, '^"message_id":"([^"]*)"')
+  if message then call('HDEL', u .. 'x', message) end
+end
+
+for i = 5, #ARGV, 4 do
+  local k = tonumber(ARGV[i])
+  local u, id = KEYS[k], ARGV[i + 1]
+  local known = call('ZSCORE', u .. 'q', id)
+  if known then
+    local before = call('ZREVRANGEBYSCORE', u .. 'q', '(' .. known, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    out[#out + 1] = string.format('%d', tonumber(known))
+    out[#out + 1] = before[2] and string.format('%d', tonumber(before[2])) or '0'
+  else
+    local previous = last[k] or tonumber(call('GET', u .. 'l') or '0')
+    local seq = math.max(previous + 1, now)
+    local score = string.format('%d', seq)
+    last[k] = seq
+    touched[k] = true
+    call('ZADD', u .. 'q', score, id)
+    call('ZADD', u .. 'p', score, id)
+    call('ZADD', u .. 'o', score, id)
+    call('HSET', u .. 'b', id, ARGV[i + 3])
+    call('HSET', u .. 'x', ARGV[i + 2], id)
+    out[#out + 1] = score
+    out[#out + 1] = string.format('%d', previous)
+  end
+end
+for k in pairs(touched) do
+  local u = KEYS[k]
+  call('SET', u .. 'l', string.format('%d', last[k]), 'EX', expiry)
+  local over = call('ZCARD', u .. 'q') - keep
+  if over > 0 then
+    local crowded = call('ZCARD', u .. 'p') > cap
+    for _, id in ipairs(call('ZRANGE', u .. 'q', 0, math.min(over, 64) - 1)) do
+      if crowded or not call('ZSCORE', u .. 'p', id) then drop(u, id) end
+    end
+  end
+  for _, part in ipairs({'q', 'p', 'o', 'b', 'x'}) do call('EXPIRE', u .. part, expiry) end
+end
+return out
