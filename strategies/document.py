@@ -12,7 +12,7 @@ from strategies import reader
 from strategies.catalogue import PRIORITIES, WRITTEN_PATHS
 from strategies.limits import UNIT_MS, Auto, Rate, parse_coalesce, parse_duration, parse_rate, parse_wait
 from strategies.nodes import Node, decode, read_nodes
-from strategies.problems import StrategyInvalid
+from strategies.problems import Problem, StrategyInvalid
 from strategies.reader import Expression, Fields, Marked, Reader
 
 UNTILS = ("delivered", "displayed", "opened")
@@ -101,13 +101,18 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_document(source: str | bytes) -> Document:
     """Read a document. Raises StrategyInvalid with every fault of form that can be told at once."""
+    document, problems = read_document(source)
+    if problems or document is None:
+        raise StrategyInvalid(problems)
+    return document
+
+
+def read_document(source: str | bytes) -> tuple[Document | None, list[Problem]]:
+    """What can be read of a document, and its faults of form. Raises StrategyInvalid where it is no tree at all."""
     text = decode(source)
     root = read_nodes(text)
     reading = Reader(text)
-    document = _document(reading, root)
-    if reading.problems or document is None:
-        raise StrategyInvalid(reading.problems)
-    return document
+    return _document(reading, root), reading.problems
 
 
 def _document(reading: Reader, root: Node) -> Document | None:

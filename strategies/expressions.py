@@ -206,5 +206,6 @@ def _pattern_faults(pattern: Tree, text: str) -> list[ExpressionFault]:
 
 
 def _spot(text: str, words: str) -> tuple[int, int]:
-    at = max(text.find(words), 0)
+    quoted = [at + 1 for quote in "\"'" if (at := text.find(f"{quote}{words}{quote}")) >= 0]
+    at = quoted[0] if quoted else max(text.find(words), 0)
     return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1

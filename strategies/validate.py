@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from strategies.catalogue import CATALOGUE, INDEX, Known
-from strategies.document import Document, RuleDocument, StepDocument, parse_document
+from strategies.document import Document, RuleDocument, StepDocument, read_document
 from strategies.expressions import Expression, ExpressionInvalid, compile_expression
 from strategies.problems import Problem, StrategyInvalid
 from strategies.reach import ALL, classes_when, only, same_condition
@@ -34,7 +34,11 @@ def validate(source: str | bytes, *, owned_classes: Mapping[str, str] | None = N
     conflicts with others.
     """
     try:
-        document = parse_document(source)
+        document, problems = read_document(source)
+        if document is None:
+            return sorted(problems)
+        if problems:  # judging the whole would blame what merely could not be read; expressions stand for themselves
+            return sorted([*problems, *_expression_problems(document)])
         check(document)
     except StrategyInvalid as invalid:
         return list(invalid.problems)
@@ -77,6 +81,15 @@ def check(document: Document) -> tuple[CheckedRule, ...]:
     if problems:
         raise StrategyInvalid(problems)
     return tuple(rules)
+
+
+def _expression_problems(document: Document) -> list[Problem]:
+    problems: list[Problem] = []
+    for rule in document.rules:
+        for written in (rule.when, *(step.condition for step in rule.ladder)):
+            if written is not None:
+                _compiled(written, problems)
+    return problems
 
 
 def _compiled(written: Written, problems: list[Problem]) -> Expression | None:
