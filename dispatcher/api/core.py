@@ -1,0 +1,164 @@
+"""What the routes ask of the core. Implemented by the composition root; tests have an in-memory twin.
+
+Verbs return expected results and raise :class:`dispatcher.errors.Problem` for what the caller did wrong (an unknown
+template, a foreign cursor as ``dispatcher.domain.ids.ForeignCursor``). Exceptions listed in ``outages`` mean that a store
+is away: the door answers 503 with Retry-After. Everything else is a fault of ours: 500, logged.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from dispatcher.domain.clock import Clock, Millis
+from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
+from dispatcher.domain.requests import Accepted, Counts, DispatchRequest, InboxQuery, ReceiptItem
+from dispatcher.errors import Problem
+from dispatcher.ports.directory import Apps, Audit, Binding, Directory, StrategyStore, StrategyVersion
+from dispatcher.ports.presence import Presences
+from dispatcher.ports.profiles import Profiles
+from dispatcher.ports.throttle import Throttle
+from dispatcher.settings import Settings
+from dispatcher.telemetry import Metrics
+
+
+class Sealer(Protocol):
+    """Keeps phone numbers readable only for who holds the master secret."""
+
+    def seal(self, plain: bytes) -> bytes:
+        """Encrypted and authenticated."""
+
+    def open(self, sealed: bytes) -> bytes:
+        """The plain bytes; raises where the key is not ours."""
+
+    def number_hash(self, number: str) -> bytes:
+        """A keyed hash: the same number is recognised without being stored."""
+
+
+class DocumentFault(Struct, frozen=True):
+    """One thing wrong in a strategy document, and what to write instead. Line and column from 1."""
+
+    line: int
+    column: int
+    message: str
+
+
+class DocumentCheck(Struct, frozen=True, kw_only=True):
+    """What validation found. ``name`` and ``document`` (as a JSON object) as far as they could be read."""
+
+    errors: tuple[DocumentFault, ...] = ()
+    name: str | None = None
+    document: dict[str, Any] | None = None
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+
+class Core(Protocol):
+    """Everything the routes call."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def draining(self) -> asyncio.Event:
+        """Set when this process stops: every parked :meth:`pull` answers at once with what there is."""
+        ...
+
+    @property
+    def outages(self) -> tuple[type[Exception], ...]:
+        """Exceptions by which stores say that they are away."""
+        ...
+
+    @property
+    def apps(self) -> Apps: ...
+    @property
+    def directory(self) -> Directory: ...
+    @property
+    def profiles(self) -> Profiles: ...
+    @property
+    def presences(self) -> Presences: ...
+    @property
+    def strategies(self) -> StrategyStore: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def throttle(self) -> Throttle: ...
+    @property
+    def device_tokens(self) -> DeviceTokens: ...
+    @property
+    def sealer(self) -> Sealer: ...
+
+    async def accept(self, app: str, requests: Sequence[DispatchRequest], now: Millis) -> Sequence[Accepted | Problem]:
+        """Puts messages into the ledger, gathered with what other callers ask for at the same time.
+
+        Same length and order. A conflict (same id, other content) is a Problem of kind CONFLICT.
+        """
+
+    async def dry_run(self, app: str, request: DispatchRequest, now: Millis) -> Mapping[str, Any]:
+        """``{recipients: [{user_id, tracks: [{device_id, rule, explanation, ladder}]}]}``; stores and sends nothing."""
+
+    async def message_state(self, app: str, message_id: str) -> Mapping[str, Any] | None:
+        """The body of GET /v1/messages/{message_id}; None where the app has no such message."""
+
+    async def timeline(self, app: str, message_id: str, user_id: str | None) -> Mapping[str, Any] | None:
+        """``{events: [...]}`` in order; None where there is no such message or recipient.
+
+        Without *user_id* and with several recipients: Problem 422 for the field ``user_id``.
+        """
+
+    async def recall(self, app: str, message_id: str, by: str, now: Millis) -> bool:
+        """Ends what is pending; False where the app has no such message. Repeating it changes nothing."""
+
+    async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait_ms: Millis) -> bytes:
+        """An inbox page as JSON. With *wait_ms*, waits so long for something new; may be cancelled while it waits."""
+
+    async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> Counts:
+        """Applies receipts before it answers."""
+
+    async def sms_callback(
+        self,
+        provider: str,
+        attempt_id: str,
+        url_path: str,
+        params: Sequence[tuple[str, str]],
+        signature: str,
+        now: Millis,
+    ) -> None:
+        """A carrier's status. *url_path*: path and query as received; the public URL in front is a setting.
+
+        Raises Problem BAD_SIGNATURE (nothing was changed) or NOT_FOUND (no such provider or attempt).
+        """
+
+    async def is_bound(self, identity: DeviceIdentity) -> bool:
+        """Whether the token's epoch is still the device's, and its user the token's."""
+
+    async def rebound(self, app: str, device_id: str, binding: Binding) -> None:
+        """After bind, register or remove: writes profiles through; of a moved device, ends the old user's sessions and
+        pending pushes. *binding* is what the directory returned."""
+
+    async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
+        """Erases the user everywhere, what is in flight included; False where nothing was known of them."""
+
+    async def device_rates(self, app: str, user_id: str, device_id: str) -> Mapping[str, Any]:
+        """What was learned from this device's receipts, by path; empty before there is anything."""
+
+    async def validate_strategy(self, app: str, document: str) -> DocumentCheck:
+        """Reads and compiles a document (YAML or JSON text); stores nothing."""
+
+    async def publish_strategy(self, app: str, name: str, percent: int, by: str, now: Millis) -> StrategyVersion:
+        """Judges the draft against the other published ones (Problem 422), then makes it live. Raises NoDraft."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """``{facts: [{name, type, description, sample, known}]}``."""
+
+    async def books(self, app: str) -> Mapping[str, Any]:
+        """Accepted, settled and open by class, at one cut in time, from the two stores."""
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """By part (``hot_store``, ``ledger``, ``broker``): None where it is well, else what is wrong."""

@@ -1,0 +1,1 @@
+"""One file a subject; each handler reads as decode, ask the core, answer."""
