@@ -35,6 +35,8 @@ class Http1Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._slots: deque[_Slot] = deque()
         self._count = 0
+        self._owed = 0  #: body bytes still to come of a request that offered an upgrade
+        self._method = b""
         self._start()
 
     def _start(self) -> None:
@@ -64,16 +66,32 @@ class Http1Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes that are no HTTP/1.1 end the connection with 400."""
+        if self._owed:
+            data = self._take_owed(data)
+        if not data:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # An offer to switch protocols is declined: the request was answered as HTTP/1.1, the rest goes on.
+            # An offer to switch protocols is declined. The parser stops after the headers, so the body is ours to read.
+            method = self._parser.get_method()
             self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self.data_received(rest)
+            length = dict(self._headers).get(b"content-length", b"0")
+            self._owed = int(length) if length.isdigit() else 0
+            self._method = method
+            if not self._owed:
+                self._dispatch(method, keep_alive=True)
+            self.data_received(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST)
+
+    def _take_owed(self, data: bytes) -> bytes:
+        body, rest = data[: self._owed], data[self._owed :]
+        self._owed -= len(body)
+        self.on_body(body)
+        if not self._owed:
+            self._dispatch(self._method, keep_alive=True)
+        return rest
 
     # -- httptools' callbacks ---------------------------------------------------------------------------------
 
@@ -99,16 +117,20 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is whole, unless it offers an upgrade: see ``data_received``."""
+        if not self._parser.should_upgrade():
+            self._dispatch(self._parser.get_method(), keep_alive=self._parser.should_keep_alive())
+
+    def _dispatch(self, method: bytes, *, keep_alive: bool) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         self._count += 1
         self._slots.append(_Slot(self._count))
-        if not self._parser.should_keep_alive() and self.last_stream is None:
+        if not keep_alive and self.last_stream is None:
             self.last_stream = self._count
-        method = self._parser.get_method().decode("ascii")
         path = self._url.decode("ascii", "replace")
-        request = Request(self, self._count, False, method, path, self._headers, bytes(self._body))
+        verb = method.decode("ascii", "replace")
+        request = Request(self, self._count, False, verb, path, self._headers, bytes(self._body))
         self._start()
         self._receiver.take(request)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from providers.sandbox.wire.exchange import Receiver
+from providers.sandbox.wire.frames import PREFACE
 from providers.sandbox.wire.http1_connection import Http1Connection
-from providers.sandbox.wire.http2 import PREFACE
 from providers.sandbox.wire.http2_connection import Http2Connection
 
 HANDSHAKE_TIMEOUT_S = 60.0
