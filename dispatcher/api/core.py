@@ -1,8 +1,8 @@
 """What the routes ask of the core. Implemented by the composition root; tests have an in-memory twin.
 
 Verbs return expected results and raise :class:`dispatcher.errors.Problem` for what the caller did wrong (an unknown
-template, a foreign cursor as ``dispatcher.domain.ids.ForeignCursor``). Exceptions listed in ``outages`` mean that a store
-is away: the door answers 503 with Retry-After. Everything else is a fault of ours: 500, logged.
+template); a foreign cursor is ``dispatcher.domain.ids.ForeignCursor``. Exceptions listed in ``outages`` mean that a
+store is away: the door answers 503 with Retry-After. Everything else is a fault of ours: 500, logged.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class Core(Protocol):
         Same length and order. A conflict (same id, other content) is a Problem of kind CONFLICT.
         """
 
-    async def dry_run(self, app: str, request: DispatchRequest, now: Millis) -> Mapping[str, Any]:
+    async def dry_run(self, app: str, request: DispatchRequest) -> Mapping[str, Any]:
         """``{recipients: [{user_id, tracks: [{device_id, rule, explanation, ladder}]}]}``; stores and sends nothing."""
 
     async def message_state(self, app: str, message_id: str) -> Mapping[str, Any] | None:
@@ -112,7 +112,7 @@ class Core(Protocol):
         Without *user_id* and with several recipients: Problem 422 for the field ``user_id``.
         """
 
-    async def recall(self, app: str, message_id: str, by: str, now: Millis) -> bool:
+    async def recall(self, app: str, message_id: str) -> bool:
         """Ends what is pending; False where the app has no such message. Repeating it changes nothing."""
 
     async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait_ms: Millis) -> bytes:
@@ -122,13 +122,7 @@ class Core(Protocol):
         """Applies receipts before it answers."""
 
     async def sms_callback(
-        self,
-        provider: str,
-        attempt_id: str,
-        url_path: str,
-        params: Sequence[tuple[str, str]],
-        signature: str,
-        now: Millis,
+        self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str
     ) -> None:
         """A carrier's status. *url_path*: path and query as received; the public URL in front is a setting.
 

@@ -1,0 +1,173 @@
+"""Bodies of the user and device routes."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from dispatcher.api.checks import (
+    E164,
+    ClassName,
+    ClockText,
+    DurationText,
+    Id,
+    Locale,
+    ZoneName,
+    check_zone,
+)
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.device import Platform, PushToken
+from dispatcher.domain.paths import Path
+from dispatcher.errors import FieldError, Problem
+from dispatcher.ports.directory import DeviceRegistration
+
+_KINDS = {"apns": ("device",), "fcm": ("registration", "fid")}
+Version = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class QuietHours(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A window in the user's own zone; it may span midnight."""
+
+    from_: ClockText = msgspec.field(name="from")
+    to: ClockText
+
+
+class UserIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is left out stays as it is; null takes it away."""
+
+    phone: E164 | None | UnsetType = UNSET
+    phone_verified: bool | UnsetType = UNSET
+    locale: Locale | None | UnsetType = UNSET
+    time_zone: ZoneName | None | UnsetType = UNSET
+    quiet_hours: QuietHours | None | UnsetType = UNSET
+    sms_opt_in: bool | UnsetType = UNSET
+    muted_classes: Annotated[list[ClassName], Meta(max_length=100)] | UnsetType = UNSET
+
+
+class UserOut(Struct, kw_only=True):
+    """The number shows its country and last digits only."""
+
+    user_id: str
+    phone: str | None
+    phone_verified: bool
+    locale: str | None
+    time_zone: str | None
+    quiet_hours: QuietHours | None
+    sms_opt_in: bool
+    muted_classes: list[str]
+    devices: list[str]
+
+
+class TokenIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """One vendor address."""
+
+    path: Literal["apns", "fcm"]
+    kind: Literal["device", "registration", "fid"]
+    value: Annotated[str, Meta(pattern=r"^[!-~]{1,4096}$(?!\n)", min_length=1, max_length=4_096)]
+    environment: Literal["production", "sandbox"] | None = None
+    topic: Annotated[str, Meta(pattern=r"^[!-~]{1,255}$(?!\n)")] | None = None
+
+
+class DeviceIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A device as its client reports it, whole: what is left out is not known."""
+
+    user_id: Id
+    platform: Literal["ios", "android", "harmony", "web"]
+    tokens: Annotated[list[TokenIn], Meta(max_length=10)] = []
+    alerts_enabled: bool = True
+    app_version: Version | None = None
+    os_version: Version | None = None
+    manufacturer: Version | None = None
+    locale: Locale | None = None
+    time_zone: ZoneName | None = None
+
+
+class TokenOut(Struct, kw_only=True):
+    """A vendor address with its middle left out."""
+
+    path: str
+    kind: str
+    value: str
+    environment: str | None
+    topic: str | None
+    state: str
+    since: str
+
+
+class PresenceOut(Struct, kw_only=True):
+    """``online``, ``syncing``, ``parked`` (a long-poll waits), ``reconnecting`` (lost just now) or ``offline``."""
+
+    state: str
+    foreground: bool = False
+    since: str | None = None
+
+
+class DeviceOut(Struct, kw_only=True):
+    """A device with what became of its tokens, its line, and what was learned from its receipts."""
+
+    device_id: str
+    user_id: str
+    platform: str
+    tokens: list[TokenOut]
+    alerts_enabled: bool
+    app_version: str | None
+    os_version: str | None
+    manufacturer: str | None
+    locale: str | None
+    time_zone: str | None
+    last_seen: str | None
+    presence: PresenceOut
+    learned: dict[str, object]
+
+
+class DeviceTokenIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """For whom to mint. Another user than the device's moves it at once."""
+
+    user_id: Id
+    device_id: Id
+    ttl: DurationText | None = None
+
+
+class DeviceTokenOut(Struct, kw_only=True):
+    """A device token, shown once."""
+
+    token: str
+    expires_at: str
+    gateways: list[str]
+
+
+def to_registration(app: str, device_id: str, device: DeviceIn, now: Millis) -> DeviceRegistration:
+    """Checks what types cannot say; Problem 422."""
+    faults = []
+    for index, token in enumerate(device.tokens):
+        if token.kind not in _KINDS[token.path]:
+            kinds = " or ".join(_KINDS[token.path])
+            faults.append(FieldError(f"tokens[{index}].kind", f"write {kinds} for {token.path}"))
+        if token.path != "apns" and token.environment is not None:
+            faults.append(FieldError(f"tokens[{index}].environment", "only for apns"))
+    if faults:
+        raise Problem.invalid_fields(faults)
+    check_zone("time_zone", device.time_zone)
+    return DeviceRegistration(
+        app=app,
+        user_id=device.user_id,
+        device_id=device_id,
+        platform=Platform(device.platform),
+        tokens=[
+            PushToken(
+                path=Path(token.path),
+                kind=token.kind,
+                value=token.value,
+                environment=(token.environment or "production") if token.path == "apns" else None,
+                topic=token.topic,
+                registered_at=now,
+            )
+            for token in device.tokens
+        ],
+        alerts_enabled=device.alerts_enabled,
+        app_version=device.app_version,
+        os_version=device.os_version,
+        manufacturer=device.manufacturer,
+        locale=device.locale,
+        time_zone=device.time_zone,
+    )
