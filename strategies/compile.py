@@ -55,6 +55,7 @@ class Rule:
     """One rule, ready to be asked. `decides`: the facts of all rules asked up to this one, and of its learned waits."""
 
     __slots__ = (
+        "condition",
         "decides",
         "document",
         "has_sms",
@@ -73,6 +74,7 @@ class Rule:
         self.document = document
         self.name = document.name
         self.when = when
+        self.condition = None if when is None else when.text
         self.learned = tuple(
             LearnedWait(place, tuple(INDEX[_p95(path)] for path in step.paths), step.wait.least_ms, step.wait.most_ms)
             for place, step in enumerate(document.ladder)

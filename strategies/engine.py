@@ -13,10 +13,10 @@ from strategies.availability import budget_gone, own_path, past_grace, unavailab
 from strategies.catalogue import INDEX
 from strategies.compile import MAX_SHAPES, LearnedWait, Rule, Shape, Strategy
 from strategies.document import StepDocument
-from strategies.expressions import compile_expression
 from strategies.facts import Row
 from strategies.ladder import Ladder, Plan, Reason, Skip, Step, Turn, Unknown, WaitBasis
 from strategies.limits import Auto, round_wait
+from strategies.predicates import answers
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -48,7 +48,7 @@ def plan(facts: Row, strategy: Strategy) -> Plan:
     unknown: tuple[Unknown, ...] = ()
     if index and None in strategy.pick_asked(facts):
         unknown = _unknown(strategy, index, facts)
-    return Plan(index, ladder, shape.skipped, rule.decides, rule.pick_decides(facts), unknown)
+    return Plan(index, ladder, shape.skipped, rule.decides, rule.pick_decides(facts), unknown, rule.condition)
 
 
 def plan_batch(cases: Sequence[Row], strategy: Strategy) -> list[Plan]:
@@ -75,10 +75,10 @@ def step_allowed(ladder: Ladder, index: int, facts: Row) -> tuple[bool, Reason |
     text = ladder.steps[index].condition
     if text is None:
         return True, None
-    answer = compile_expression(text).judge(facts)
-    if answer is None:
-        return False, Reason.CONDITION_UNKNOWN
-    return answer, None if answer else Reason.CONDITION
+    holds, fails = answers(text)
+    if holds(facts) == 0:
+        return True, None
+    return False, Reason.CONDITION if fails(facts) else Reason.CONDITION_UNKNOWN
 
 
 def next_step(ladder: Ladder, after: int, facts: Row) -> Turn:

@@ -93,7 +93,7 @@ class Plan(msgspec.Struct, frozen=True):
     """The decision for one device: the rule that matched, its ladder, and what cannot be taken now.
 
     skipped: what no step could use at planning; each step is asked again when its turn comes. names and values: the
-    facts that decided, in the same order.
+    facts that decided, in the same order. when: the condition that held, None where the rule matches all.
     """
 
     rule_index: int
@@ -102,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     values: tuple[FactValue | None, ...]
     unknown: tuple[Unknown, ...] = ()
+    when: str | None = None
 
     @property
     def rule(self) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from strategies.catalogue import CATALOGUE, INDEX
-from strategies.expressions import Expression
+from strategies.expressions import Expression, compile_expression
 from strategies.facts import Row
 from strategies.trees import Call, Const, Items, Name, Tree
 
@@ -54,6 +55,13 @@ def is_false(condition: Expression) -> Callable[[Row], bool]:
         return lambda row: condition.judge(row) is False
     function: Callable[[Row], bool] = _function([ast.Return(value=test)], namespace)
     return function
+
+
+@lru_cache(maxsize=4096)
+def answers(text: str) -> tuple[Callable[[Row], int], Callable[[Row], bool]]:
+    """For a step's `if` by its text: `chain` (0: it holds) and `is_false` of it. Raises ExpressionInvalid."""
+    condition = compile_expression(text)
+    return chain((condition,)), is_false(condition)
 
 
 def is_simple(condition: Expression) -> bool:

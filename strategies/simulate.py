@@ -1,0 +1,238 @@
+"""A draft held against recorded traffic: the same engine over the facts the journal kept, old against new.
+
+Streaming and bounded: one delivery at a time, counts and sketches only, the few cases that change most kept aside.
+Where a strategy would have used a path that was never tried on that track, the record holds no evidence: such a
+delivery is counted apart instead of being guessed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from strategies import learn
+from strategies.catalogue import PATHS
+from strategies.compile import Strategy
+from strategies.engine import plan
+from strategies.explain import explain, ladder_view
+from strategies.facts import row_from
+from strategies.ladder import Plan
+from strategies.replay import RecordedTrack, Replay, replay
+
+PROGRESS_EVERY = 1_000
+
+
+class RecordedDelivery(msgspec.Struct, frozen=True):
+    """One delivery of the journal. sms_segments: what its SMS costs or would cost; proof ends at `ttl_ms`."""
+
+    delivery_id: str
+    message_id: str
+    user_id: str
+    tracks: tuple[RecordedTrack, ...]
+    sms_segments: int = 1
+    ttl_ms: int = 86_400_000
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What one strategy makes of a delivery."""
+
+    plans: tuple[Plan, ...]
+    attempts: tuple[str, ...]
+    segments: int
+    proven_ms: int | None
+    evident: bool
+
+
+class Side:
+    """The figures of one strategy, gathered."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        self.rules: dict[str, int] = {rule.name: 0 for rule in strategy.rules}
+        self.paths: dict[str, int] = dict.fromkeys(PATHS, 0)
+        self.segments = self.confirmed = self.no_evidence = 0
+        self.times: dict[int, float] = {}
+
+    def course(self, delivery: RecordedDelivery) -> Course:
+        """Plan every track and climb its ladder; the SMS is the delivery's."""
+        plans = tuple([plan(track.facts, self.strategy) for track in delivery.tracks])
+        replays = [replay(made, track) for made, track in zip(plans, delivery.tracks, strict=True)]
+        return _course(delivery, plans, replays)
+
+    def count(self, course: Course) -> None:
+        """Add a delivery's course to the figures."""
+        for made in course.plans:
+            self.rules[made.rule] += 1
+        for path in course.attempts:
+            self.paths[path] = self.paths.get(path, 0) + 1
+        self.segments += course.segments
+        if course.proven_ms is not None:
+            self.confirmed += 1
+            place = learn.bucket_of(course.proven_ms / 1000)
+            self.times[place] = self.times.get(place, 0.0) + 1.0
+        elif not course.evident:
+            self.no_evidence += 1
+
+    def time_to_proof(self, share: float) -> float | None:
+        """A quantile (seconds) of the expected time to proof."""
+        return learn.bucket_quantile(sorted(self.times.items()), share)
+
+
+class Simulation:
+    """Holds `new` against `old`, fed one delivery at a time."""
+
+    def __init__(self, old: Strategy, new: Strategy, *, segment_price: float = 0.0, keep_changes: int = 20) -> None:
+        self._old = Side(old)
+        self._new = Side(new)
+        self._price = segment_price
+        self._keep = keep_changes
+        self._changes: list[tuple[float, int, RecordedDelivery]] = []
+        self.decisions = 0
+        self.deliveries = 0
+
+    def feed(self, delivery: RecordedDelivery) -> None:
+        """Take one recorded delivery into the figures."""
+        old, new = self._old.course(delivery), self._new.course(delivery)
+        self._old.count(old)
+        self._new.count(new)
+        self.deliveries += 1
+        self.decisions += len(delivery.tracks)
+        weight = _weight(old, new)
+        if weight and self._keep:
+            entry = (weight, -self.deliveries, delivery)
+            if len(self._changes) < self._keep:
+                heapq.heappush(self._changes, entry)
+            elif entry > self._changes[0]:
+                heapq.heapreplace(self._changes, entry)
+
+    def result(self) -> dict[str, Any]:
+        """The answer of `POST /v1/strategies/simulate` for recorded traffic (api.md), as plain values."""
+        old, new = self._old, self._new
+        return {
+            "deliveries": self.deliveries,
+            "decisions": self.decisions,
+            "rules": _beside("name", old.rules, new.rules),
+            "paths": _beside("path", old.paths, new.paths),
+            "sms_segments": {"old": old.segments, "new": new.segments},
+            "cost": {
+                "old": round(old.segments * self._price, 4),
+                "new": round(new.segments * self._price, 4),
+                "segment_price": self._price,
+            },
+            "confirmed": {"old": old.confirmed, "new": new.confirmed},
+            "no_evidence": {"old": old.no_evidence, "new": new.no_evidence},
+            "time_to_proof_s": {
+                name: {"p50": side.time_to_proof(0.5), "p95": side.time_to_proof(0.95)}
+                for name, side in (("old", old), ("new", new))
+            },
+            "changes": [self._change(delivery) for _, _, delivery in sorted(self._changes, reverse=True)],
+        }
+
+    def _change(self, delivery: RecordedDelivery) -> dict[str, Any]:
+        return {
+            "delivery_id": delivery.delivery_id,
+            "message_id": delivery.message_id,
+            "user_id": delivery.user_id,
+            "old": _shown(self._old.course(delivery)),
+            "new": _shown(self._new.course(delivery)),
+        }
+
+
+def simulate(
+    old: Strategy,
+    new: Strategy,
+    recorded: Iterable[RecordedDelivery],
+    *,
+    segment_price: float = 0.0,
+    keep_changes: int = 20,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Hold `new` against `old` over recorded deliveries; `progress` is told how many are done, each thousand."""
+    simulation = Simulation(old, new, segment_price=segment_price, keep_changes=keep_changes)
+    for delivery in recorded:
+        simulation.feed(delivery)
+        if progress is not None and simulation.deliveries % PROGRESS_EVERY == 0:
+            progress(simulation.deliveries)
+    if progress is not None:
+        progress(simulation.deliveries)
+    return simulation.result()
+
+
+def simulate_facts(strategy: Strategy, facts: dict[str, object]) -> dict[str, Any]:
+    """The rule, ladder and explanation for given facts. Raises FactsInvalid for facts the catalogue does not know."""
+    made = plan(row_from(facts), strategy)
+    explanation = explain(made)
+    return {
+        "rule": made.rule,
+        "ladder": ladder_view(made.ladder),
+        "explanation": msgspec.to_builtins(explanation),
+        "words": str(explanation),
+    }
+
+
+def _course(delivery: RecordedDelivery, plans: tuple[Plan, ...], replays: list[Replay]) -> Course:
+    proofs = [found.proven_ms for found in replays if found.proven_ms is not None]
+    proven = min(proofs) if proofs else None
+    attempts = [path for found in replays for path, at in found.attempts if proven is None or at <= proven]
+    segments = 0
+    due = _sms_due(replays)
+    if due is not None and due < delivery.ttl_ms and (proven is None or proven > due):
+        segments = delivery.sms_segments
+        attempts.append("sms")
+        carrier = next((seen for track in delivery.tracks if (seen := track.evidence.get("sms")) is not None), None)
+        if carrier is not None and carrier.proven_after_ms is not None:
+            by_sms = due + carrier.proven_after_ms
+            proven = by_sms if proven is None else min(proven, by_sms)
+        evident = carrier is not None
+    else:
+        evident = True
+    if proven is not None and proven > delivery.ttl_ms:
+        proven = None
+    evident = evident and not any(found.unknown for found in replays)
+    return Course(plans, tuple(attempts), segments, proven, evident)
+
+
+def _sms_due(replays: list[Replay]) -> int | None:
+    """When the last track that made a real attempt reaches its sms step or ends (architecture.md, invariant 5)."""
+    counted = [found for found in replays if found.real] or replays
+    if all(found.sms_due_ms is None for found in counted):
+        return None
+    due = 0
+    for found in counted:
+        moment = found.sms_due_ms if found.sms_due_ms is not None else found.ended_ms
+        if moment is None:
+            return None
+        due = max(due, moment)
+    return due
+
+
+def _weight(old: Course, new: Course) -> float:
+    """How much a delivery changes: a lost or won proof first, then money, then the rule, then time."""
+    weight = 1_000.0 * ((old.proven_ms is None) is not (new.proven_ms is None))
+    weight += 100.0 * abs(old.segments - new.segments)
+    if any(a.rule != b.rule for a, b in zip(old.plans, new.plans, strict=True)):
+        weight += 1.0
+    if old.proven_ms is not None and new.proven_ms is not None:
+        weight += min(abs(old.proven_ms - new.proven_ms) / 60_000, 99.0)
+    return weight
+
+
+def _beside(key: str, old: dict[str, int], new: dict[str, int]) -> list[dict[str, Any]]:
+    names = dict.fromkeys((*new, *old))
+    return [{key: name, "old": old.get(name, 0), "new": new.get(name, 0)} for name in names]
+
+
+def _shown(course: Course) -> dict[str, Any]:
+    return {
+        "tracks": [
+            {"rule": made.rule, "ladder": ladder_view(made.ladder), "explanation": str(explain(made))}
+            for made in course.plans
+        ],
+        "paths": list(course.attempts),
+        "sms_segments": course.segments,
+        "time_to_proof_s": None if course.proven_ms is None else course.proven_ms / 1000,
+        "evidence": course.evident,
+    }
