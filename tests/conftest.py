@@ -1,0 +1,120 @@
+"""What all tests share: one pair of real servers a worker process, a database of its own for each test that asks.
+
+- `hot_store_url`, `broker_url`, `ledger_url`: empty for this test (ledger: migrated).
+- `module_hot_store_url`, `module_ledger_url`: shared by one module, apart from the ones above.
+- `own_servers`: a private pair to kill and restart, started on first use.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hypothesis
+import pytest
+import redis
+
+from dispatcher.embedded.servers import Servers, start_servers
+
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "local"))
+
+_TEMPLATE = "migrated"
+_TEST_DATABASE, _MODULE_DATABASE = 0, 1  # Valkey's logical databases
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Real Valkey and PostgreSQL, private to this worker process. Do not stop them: see `own_servers`."""
+    with _running() as running:
+        yield running
+
+
+@pytest.fixture
+def own_servers() -> Iterator[Servers]:
+    """A pair for this test alone, free to be killed, wiped and restarted."""
+    with _running() as running:
+        yield running
+
+
+@pytest.fixture
+def hot_store_url(servers: Servers) -> str:
+    """An empty hot store, as redis-py reads it."""
+    return _emptied(servers, _TEST_DATABASE)
+
+
+@pytest.fixture
+def broker_url(servers: Servers, hot_store_url: str) -> str:
+    """The same empty hot store, as Celery reads it."""
+    return servers.hot_store.broker_url(_TEST_DATABASE)
+
+
+@pytest.fixture(scope="module")
+def module_hot_store_url(servers: Servers) -> str:
+    """A hot store that was empty when this module began."""
+    return _emptied(servers, _MODULE_DATABASE)
+
+
+@pytest.fixture
+def ledger_url(servers: Servers, migrated_template: str) -> Iterator[str]:
+    """A migrated, empty ledger for this test alone."""
+    with _database(servers, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_ledger_url(servers: Servers, migrated_template: str) -> Iterator[str]:
+    """A migrated ledger that was empty when this module began."""
+    with _database(servers, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: Servers) -> str:
+    """The name of a database that was migrated once, for copies; never connect to it."""
+    servers.ledger.query(f"CREATE DATABASE {_TEMPLATE}")
+    migrate: Callable[[str], Coroutine[None, None, None]] = importlib.import_module("dispatcher.ledger.migrate").migrate
+    with ThreadPoolExecutor(1) as thread:  # this thread's event loop may be busy with the test
+        thread.submit(lambda: asyncio.run(migrate(servers.ledger.url(_TEMPLATE)))).result()
+    return _TEMPLATE
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[Servers]:
+    """Servers on a directory that vanishes with them."""
+    directory = Path(tempfile.mkdtemp(prefix="pushpath-test-"))
+    directory.chmod(0o711)  # as root the servers' account has to pass through
+    try:
+        running = start_servers(directory / "data", durable=False)
+        try:
+            yield running
+        finally:
+            running.stop(discard=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _database(servers: Servers, template: str) -> Iterator[str]:
+    """A copy of *template* that vanishes at the end, whoever is still connected."""
+    name = f"test_{next(_numbers)}"
+    servers.ledger.query(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield servers.ledger.url(name)
+    finally:
+        servers.ledger.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _emptied(servers: Servers, database: int) -> str:
+    url = servers.hot_store.url(database)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
