@@ -90,6 +90,8 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.PARKED, Event.FAILED): Phase.READY,
     (Phase.PARKED, Event.RAN_OUT): Phase.DONE,
     (Phase.HELD, Event.RELEASED): Phase.READY,
+    (Phase.HELD, Event.HELD): Phase.HELD,
+    (Phase.UNKNOWN, Event.HELD): Phase.HELD,
     (Phase.HELD, Event.ARRIVED_AT_SMS): Phase.PARKED,
     (Phase.HELD, Event.RAN_OUT): Phase.DONE,
 }

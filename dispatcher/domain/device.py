@@ -89,7 +89,7 @@ class Profile(Struct, frozen=True, array_like=True, kw_only=True):
     time_zone: str | None = None
     quiet_from: str | None = None  #: "22:00"
     quiet_to: str | None = None
-    sms_opt_in: bool = False
+    sms_opt_in: bool | None = None  #: None: never asked
     muted_classes: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
 

@@ -31,10 +31,14 @@ class TokenDead:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Failed for good; the token lives. *configuration*: our credentials are at fault, the circuit opens."""
+    """Failed for good; the token lives. *configuration*: our credentials are at fault, the circuit opens.
+
+    *suppress*: the number itself is at fault (opted out, no mobile); no SMS goes there again until lifted.
+    """
 
     reason: str
     configuration: bool = False
+    suppress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

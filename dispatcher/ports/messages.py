@@ -15,6 +15,10 @@ from dispatcher.domain.message import Lane, Message
 from dispatcher.domain.paths import Path
 
 
+class LedgerUnavailable(Exception):
+    """The ledger cannot be reached now; nothing is known to be written, and a retry of the same call helps."""
+
+
 class Verdict(StrEnum):
     """What accepting one message came to."""
 
@@ -116,10 +120,12 @@ class HistoryEntry:
 class Messages(Protocol):
     """Accepting, finding, rebuilding."""
 
-    async def accept(self, submissions: Sequence[Submission], now: Millis) -> list[Acceptance]:
+    async def accept(self, submissions: Sequence[Submission], now: Millis) -> list[Acceptance | Exception]:
         """One transaction: keys with ON CONFLICT, rows sorted by key, then home and messages. Same order.
 
         A row that cannot be stored fails alone (the group is split and retried); its exception stands in its place.
+        The very same submission again (same home and place) is NEW again, so a call whose answer was lost may be
+        repeated.
         """
 
     async def mark_admitted(self, homes: Sequence[int]) -> None:

@@ -1,0 +1,327 @@
+"""Sending: claim, re-check, hand to the provider, settle what it answered."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.delivery import Cursor, End, Event, Phase
+from dispatcher.domain.device import Device, Profile
+from dispatcher.domain.ids import DeliveryRef, attempt_id
+from dispatcher.domain.journal import Entry, Kind
+from dispatcher.domain.message import Message
+from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, Rejected, RetryLater, TokenDead, Unknown
+from dispatcher.domain.paths import VENDOR_PATHS, Path
+from dispatcher.domain.plan import rung_of
+from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, connected, row
+from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.settling import Draft
+from dispatcher.pipeline.turns import Decision, after_handover, ladder_of, next_turn, retry, wait
+from dispatcher.ports.homes import Claim, Contents, Queue, Recipient
+from dispatcher.ports.presence import Line, Presence
+from dispatcher.ports.provider import Attempt
+from strategies.catalogue import INDEX
+from strategies.facts import Row
+from strategies.ladder import Ladder
+
+_QUIET = INDEX["user.in_quiet_hours"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One claimed member with all that is known about it."""
+
+    claim: Claim
+    contents: Contents
+    draft: Draft
+    place: int
+    track: int
+    before: Cursor
+    recipient: Recipient
+    message: Message
+    ladder: Ladder
+    profile: Profile
+    device: Device | None  #: None: gone, or bound to another user by now
+    line: Presence | None
+    row: Row
+    attempt: Attempt | None = None
+
+
+async def gather_jobs(claims: Sequence[Claim], parts: Parts, now: Millis, *, phase: Phase | None = None) -> list[Job]:
+    """Reads homes, users and lines for claimed members. *phase*: what the claim made of their cursors."""
+    homes: list[tuple[Claim, Contents]] = []
+    users: dict[str, set[str]] = defaultdict(set)
+    for claim in claims:
+        contents = await parts.homes.contents(claim.members.home, [place for place, _ in claim.members.members])
+        if contents is None:
+            continue
+        homes.append((claim, contents))
+        users[claim.app].update(recipient.user_id for recipient in contents.recipients.values())
+    known = {app: await parts.facts.know(app, sorted(names), now) for app, names in users.items()}
+    jobs = []
+    for claim, contents in homes:
+        draft = Draft(claim.members.home, claim.app, contents.lane, now)
+        cursor = claim.members.cursor
+        before = Cursor(cursor.step, cursor.attempt, phase) if phase is not None else cursor
+        for place, track in claim.members.members:
+            if place in contents.plans:
+                jobs.append(_job(claim, contents, draft, place, track, before, known[claim.app], parts, now))
+    return jobs
+
+
+def _job(
+    claim: Claim,
+    contents: Contents,
+    draft: Draft,
+    place: int,
+    track: int,
+    before: Cursor,
+    known: Known,
+    parts: Parts,
+    now: Millis,
+) -> Job:
+    recipient = contents.recipients[place]
+    message = contents.messages[recipient.message]
+    plan = contents.plans[place]
+    own = plan.tracks[track]
+    profile = known.profiles[recipient.user_id]
+    device: Device | None = NO_DEVICE
+    if own.device_id is not None:
+        device = profile.device(own.device_id)
+        if device is not None and device.epoch != own.epoch:
+            device = None
+    line = known.line(recipient.user_id, own.device_id)
+    shared = Shared(values={}, default_zone=parts.rules.default_zone)
+    return Job(
+        claim=claim,
+        contents=contents,
+        draft=draft,
+        place=place,
+        track=track,
+        before=before,
+        recipient=recipient,
+        message=message,
+        ladder=ladder_of(plan.ladders[own.ladder]),
+        profile=profile,
+        device=device,
+        line=line,
+        row=row(message, profile, device or NO_DEVICE, line, shared, now),
+    )
+
+
+async def send(claims: Sequence[Claim], path: Path, parts: Parts, now: Millis) -> set[Queue]:
+    """Sends what was claimed on *path*; answers the queues that have work now."""
+    jobs = await gather_jobs(claims, parts, now, phase=Phase.SENDING)
+    ready: dict[str, list[tuple[Job, Attempt]]] = defaultdict(list)
+    for job in jobs:
+        refused = _refusal(job, path, now)
+        if refused is not None:
+            refused(job, parts, now)
+        else:
+            ready[job.claim.app].append((job, build_attempt(job, path, parts)))
+    for app, work in ready.items():
+        await _send_app(app, path, work, parts)
+    return await settle(jobs, parts, parts.clock())
+
+
+def build_attempt(job: Job, path: Path, parts: Parts) -> Attempt:
+    """The attempt of a claimed member; its ids follow from where it stands, so a repeat has the same."""
+    app, user_id = job.claim.app, job.recipient.user_id
+    delivery_id = parts.ids.delivery_id(DeliveryRef(job.claim.members.home, job.place), app, user_id)
+    step = job.ladder.steps[rung_of(job.before.step)]
+    device = job.device or NO_DEVICE
+    line = job.line
+    return Attempt(
+        attempt_id=attempt_id(delivery_id, job.track, job.before.step, job.before.attempt, path),
+        delivery_id=delivery_id,
+        user_id=user_id,
+        message=job.message,
+        expires_at=job.message.expires_at,
+        device_id=device.device_id or None,
+        token=device.token(path) if path in VENDOR_PATHS else None,
+        locale=device.locale or job.profile.locale,
+        silent=job.ladder.quiet == "silent" and job.row[_QUIET] is True,
+        priority=step.priority or job.message.priority.value,
+        session=line.session if line and line.line is not Line.LOST else None,
+        node=line.node if line and line.line is not Line.LOST else None,
+        epoch=device.epoch,
+        seq=job.recipient.seq,
+        prev_seq=job.recipient.prev_seq,
+    )
+
+
+async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
+    provider = await parts.providers.provider(app, path)
+    started = parts.clock()
+    if provider is None:
+        outcomes: list[Outcome] = [Rejected("no_credentials", configuration=True)] * len(work)
+    else:
+        begun = perf_counter()
+        outcomes = []
+        for at in range(0, len(work), provider.limits.batch):
+            chunk = [attempt for _, attempt in work[at : at + provider.limits.batch]]
+            outcomes += await provider.send(chunk, started)
+        parts.telemetry.attempted(path, len(work), perf_counter() - begun)
+    now = parts.clock()
+    note_attempts(path, [(job, outcome) for (job, _), outcome in zip(work, outcomes, strict=True)], started, now)
+    for (job, attempt), outcome in zip(work, outcomes, strict=True):
+        await follow(job, path, attempt, outcome, parts, started, now)
+
+
+def note_attempts(path: Path, results: Sequence[tuple[Job, Outcome]], started: Millis, now: Millis) -> None:
+    """One journal entry a home for what was attempted and one for what was answered."""
+    by_draft: dict[int, list[tuple[Job, Outcome]]] = defaultdict(list)
+    for job, outcome in results:
+        by_draft[id(job.draft)].append((job, outcome))
+    for rows in by_draft.values():
+        first = rows[0][0]
+        members = [(job.place, job.track) for job, _ in rows]
+        step, attempt = first.before.step, first.before.attempt
+        first.draft.note(Entry(kind=Kind.ATTEMPTED, at=started, members=members, path=path, step=step, attempt=attempt))
+        first.draft.note(
+            Entry(
+                kind=Kind.OUTCOME,
+                at=now,
+                members=members,
+                path=path,
+                step=step,
+                attempt=attempt,
+                columns={
+                    "outcome": [OUTCOME_NAMES[type(outcome)] for _, outcome in rows],
+                    "reason": [getattr(outcome, "reason", None) for _, outcome in rows],
+                },
+            )
+        )
+
+
+OUTCOME_NAMES: dict[type, str] = {
+    HandedOver: "handed_over",
+    RetryLater: "retry_later",
+    TokenDead: "token_dead",
+    Rejected: "rejected",
+    NotConnected: "not_connected",
+    Unknown: "unknown",
+}
+
+
+async def follow(
+    job: Job, path: Path, attempt: Attempt, outcome: Outcome, parts: Parts, started: Millis, now: Millis
+) -> None:
+    """Turns one outcome into a move. Permanent failures escalate at once."""
+    parts.telemetry.outcome(path, OUTCOME_NAMES[type(outcome)], getattr(outcome, "reason", "") or "")
+    lane, expires_at = job.contents.lane, job.message.expires_at
+    reason = "failed"
+    match outcome:
+        case HandedOver():
+            decision = after_handover(job.ladder, job.before, job.row, lane=lane, expires_at=expires_at, now=now)
+            job.draft.move(job.place, job.track, job.before, decision, path=path, tried=True, attempted_at=started)
+            return
+        case RetryLater(after_ms=after_ms, brake=brake):
+            if brake and after_ms:
+                await parts.throttle.brake(f"{job.claim.app}:{path}", now + after_ms)
+            again = retry(job.ladder, job.before, path, after_ms, lane=lane, expires_at=expires_at, now=now)
+            if again is not None:
+                job.draft.move(job.place, job.track, job.before, again, path=path, tried=True, attempted_at=started)
+                return
+        case Unknown():
+            again = retry(job.ladder, job.before, path, None, lane=lane, expires_at=expires_at, now=now)
+            if again is not None:
+                job.draft.move(job.place, job.track, job.before, again, path=path, tried=True, attempted_at=started)
+                return
+        case TokenDead(since=since, reason=why):
+            reason = "token_dead"
+            await _kill_token(job, path, attempt, why, since if since is not None else started, parts)
+        case NotConnected():
+            reason = "not_connected"
+            if (grace := _grace_left(job, now)) > 0:
+                decision = wait(job.ladder, job.before, lane=lane, expires_at=expires_at, now=now, at_least=grace)
+                job.draft.move(job.place, job.track, job.before, decision)
+                return
+    tried = not isinstance(outcome, NotConnected)
+    escalate(job, parts, now, Event.FAILED, reason, path=path if tried else None, started=started if tried else None)
+
+
+def escalate(
+    job: Job,
+    parts: Parts,
+    now: Millis,
+    event: Event,
+    reason: str,
+    *,
+    path: Path | None = None,
+    started: Millis | None = None,
+) -> Decision:
+    """On to the next usable step; *path* and *started* where an attempt was made."""
+    decision = next_turn(
+        job.ladder,
+        job.before,
+        rung_of(job.before.step),
+        job.row,
+        job.profile,
+        lane=job.contents.lane,
+        default_zone=parts.rules.default_zone,
+        expires_at=job.message.expires_at,
+        now=now,
+        event=event,
+    )
+    job.draft.move(job.place, job.track, job.before, decision, path=path, tried=path is not None, attempted_at=started)
+    job.draft.escalated([(job.place, job.track, job.before, decision, reason)])
+    return decision
+
+
+async def settle(jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
+    """Writes all drafts of *jobs*; answers the queues that have work now."""
+    ready: set[Queue] = set()
+    drafts = {id(job.draft): job for job in jobs}
+    for job in drafts.values():
+        if job.draft.empty:
+            continue
+        settled = await parts.homes.settle(job.draft.build(), now)
+        ready.update(settled.ready)
+    return ready
+
+
+def _refusal(job: Job, path: Path, now: Millis) -> Callable[[Job, Parts, Millis], None] | None:
+    """Why a claimed member must not be sent after all, as what to do about it; None where it may go."""
+    if now >= job.message.expires_at:
+        return _expire
+    if job.device is None:
+        return _moved
+    if path in VENDOR_PATHS and job.device.token(path) is None:
+        return _no_token
+    return None
+
+
+def _expire(job: Job, parts: Parts, now: Millis) -> None:
+    job.draft.end(job.place, End.EXPIRED)
+
+
+def _moved(job: Job, parts: Parts, now: Millis) -> None:
+    """The device is another user's by now (invariant 10): this track is over."""
+    done = Decision(after=Cursor(job.before.step, job.before.attempt, Phase.DONE), reason="device_moved")
+    job.draft.move(job.place, job.track, job.before, done)
+    job.draft.escalated([(job.place, job.track, job.before, done, "device_moved")])
+
+
+def _no_token(job: Job, parts: Parts, now: Millis) -> None:
+    escalate(job, parts, now, Event.FAILED, "no_token")
+
+
+def _grace_left(job: Job, now: Millis) -> Millis:
+    """How long a reconnecting device may still come back before its longconn step is over; 0 for call and otp."""
+    line = job.line
+    if line is None or connected(line) or job.message.klass in {"call", "otp"}:
+        return 0
+    return max(line.since + job.ladder.grace_ms - now, 0) if line.line is Line.LOST else 0
+
+
+async def _kill_token(job: Job, path: Path, attempt: Attempt, reason: str, since: Millis, parts: Parts) -> None:
+    token = attempt.token
+    if token is None or attempt.device_id is None:
+        return
+    profile = await parts.directory.kill_token(
+        job.claim.app, attempt.device_id, path, token.value, token.environment, since=since, reason=reason
+    )
+    if profile is not None:
+        await parts.profiles.put([profile])

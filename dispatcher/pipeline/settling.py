@@ -1,0 +1,130 @@
+"""Collects what follows from one claim's work on one home, and writes it in one go."""
+
+from collections import defaultdict
+
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.delivery import Cursor, End, Phase
+from dispatcher.domain.journal import Entry, Kind, write_entry
+from dispatcher.domain.message import Lane
+from dispatcher.domain.paths import Path
+from dispatcher.pipeline.turns import Decision
+from dispatcher.ports.homes import Members, Move, Planned, Queue, Settlement, Wave
+
+
+class Draft:
+    """A settlement in the making."""
+
+    def __init__(self, home: int, app: str, lane: Lane, now: Millis) -> None:
+        self.home = home
+        self.app = app
+        self.lane = lane
+        self.now = now
+        self._planned: list[Planned] = []
+        self._moves: list[Move] = []
+        self._ends: dict[int, End] = {}
+        self._waves: dict[tuple[Queue, Millis, Cursor], list[tuple[int, int]]] = defaultdict(list)
+        self._journal: list[Entry] = []
+        self._skips: list[tuple[int, int, int, str, str]] = []
+
+    def plan(self, planned: Planned) -> None:
+        self._planned.append(planned)
+
+    def wave(self, place: int, track: int, decision: Decision) -> None:
+        """Puts a member into the wave that its decision names, and notes what was skipped on the way."""
+        if decision.queue is not None:
+            self._waves[decision.queue, decision.due, decision.after].append((place, track))
+        self._skips += [(place, track, skip.step, skip.path, skip.reason.value) for skip in decision.skipped]
+
+    def move(
+        self,
+        place: int,
+        track: int,
+        before: Cursor,
+        decision: Decision,
+        *,
+        path: Path | None = None,
+        tried: bool = False,
+        attempted_at: Millis | None = None,
+    ) -> None:
+        """Moves a track on; *path*, *tried* and *attempted_at* tell of the attempt just made."""
+        self._moves.append(
+            Move(
+                place=place,
+                track=track,
+                before=before,
+                after=decision.after,
+                until=decision.until,
+                path=path,
+                tried=tried,
+                attempted_at=attempted_at,
+            )
+        )
+        self.wave(place, track, decision)
+
+    def end(self, place: int, end: End) -> None:
+        self._ends[place] = end
+
+    def note(self, entry: Entry) -> None:
+        self._journal.append(entry)
+
+    def escalated(self, rows: list[tuple[int, int, Cursor, Decision, str]]) -> None:
+        """Notes which tracks went on to another step and why: place, track, from, decision, reason."""
+        gone = [row for row in rows if row[3].after.step != row[2].step or row[3].after.phase is Phase.DONE]
+        if gone:
+            self.note(
+                Entry(
+                    kind=Kind.ESCALATED,
+                    at=self.now,
+                    members=[(row[0], row[1]) for row in gone],
+                    columns={
+                        "step": [row[2].step for row in gone],
+                        "path": [row[3].path for row in gone],
+                        "reason": [row[4] for row in gone],
+                    },
+                )
+            )
+
+    def held(self, place: int, track: int, before: Cursor, reason: str) -> None:
+        """Notes that a step is put off."""
+        self.note(
+            Entry(
+                kind=Kind.SKIPPED,
+                at=self.now,
+                members=[(place, track)],
+                step=before.step,
+                shared={"held": True, "reason": reason},
+            )
+        )
+
+    @property
+    def empty(self) -> bool:
+        return not (self._planned or self._moves or self._ends or self._waves or self._journal)
+
+    def build(self) -> Settlement:
+        """The settlement; skipped paths become one journal entry."""
+        if self._skips:
+            self._journal.append(
+                Entry(
+                    kind=Kind.SKIPPED,
+                    at=self.now,
+                    members=[(place, track) for place, track, *_ in self._skips],
+                    columns={
+                        "step": [step * 8 for _, _, step, _, _ in self._skips],
+                        "skipped": [path for _, _, _, path, _ in self._skips],
+                        "reason": [reason for *_, reason in self._skips],
+                    },
+                )
+            )
+        return Settlement(
+            home=self.home,
+            app=self.app,
+            lane=self.lane,
+            planned=self._planned,
+            moves=self._moves,
+            ends=self._ends,
+            waves=[
+                Wave(queue=queue, due=due, members=Members(self.home, cursor, tuple(members)))
+                for (queue, due, cursor), members in self._waves.items()
+            ],
+            journal=[write_entry(entry) for entry in self._journal],
+        )

@@ -1,0 +1,195 @@
+"""The SMS step: one per message and user, reserved in the ledger before the request leaves.
+
+Fails closed: without a reservation nothing is sent. Silence is trusted only while receipts can be heard (invariant 9).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.delivery import Cursor, End, Event, Phase
+from dispatcher.domain.ids import DeliveryRef, attempt_id
+from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, Unknown
+from dispatcher.domain.paths import Path
+from dispatcher.domain.plan import rung_of
+from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, settle
+from dispatcher.pipeline.turns import Decision
+from dispatcher.ports.homes import Claim, Queue
+from dispatcher.ports.provider import Attempt, LooksUp
+from dispatcher.ports.sms_guard import SmsCap, SmsRequest
+from strategies.availability import unavailable
+from strategies.document import SmsLimits
+from strategies.limits import Rate
+
+LOOK_UP_AFTER: Millis = 30 * SECOND
+LOOK_UPS = 2
+DEFAULT_SEGMENTS = 2
+
+
+async def send_sms(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue]:
+    """Sends claimed members by SMS, one at a time; answers the queues that have work now."""
+    jobs = await gather_jobs(claims, parts, now, phase=Phase.SENDING)
+    for job in jobs:
+        await _send_one(job, parts, parts.clock())
+    return await settle(jobs, parts, parts.clock())
+
+
+async def look_up(job: Job, parts: Parts, now: Millis) -> None:
+    """An SMS whose answer was lost: looked up twice, 30 s apart, before any resend; its reservation is kept."""
+    attempt = _attempt(job, parts, "", "")
+    provider = await parts.providers.provider(job.claim.app, Path.SMS)
+    found: Outcome | None = None
+    if isinstance(provider, LooksUp):
+        attempt = _attempt(job, parts, _phone(job, parts) or "", "")
+        found = await provider.look_up(attempt, now)
+    if found is not None:
+        note_attempts(Path.SMS, [(job, found)], now, now)
+        await _settle_outcome(job, attempt, found, parts, now, now)
+        return
+    before = job.before
+    if before.attempt + 1 < LOOK_UPS:
+        after, queue, due = Phase.UNKNOWN, Queue("sweep", job.contents.lane), now + LOOK_UP_AFTER
+    else:
+        after, queue, due = Phase.READY, Queue(Path.SMS, job.contents.lane), now
+    decision = Decision(
+        after=Cursor(before.step, before.attempt + 1, after),
+        queue=queue,
+        due=min(due, job.message.expires_at),
+        path=Path.SMS,
+    )
+    job.draft.move(job.place, job.track, before, decision)
+
+
+def unknown(job: Job, now: Millis) -> Decision:
+    """Where an SMS goes whose answer was lost."""
+    return Decision(
+        after=Cursor(job.before.step, 0, Phase.UNKNOWN),
+        queue=Queue("sweep", job.contents.lane),
+        due=min(now + LOOK_UP_AFTER, job.message.expires_at),
+        path=Path.SMS,
+    )
+
+
+async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
+    if now >= job.message.expires_at:
+        job.draft.end(job.place, End.EXPIRED)
+        return
+    held = await parts.hold.held_until(now)
+    if held and not (job.message.klass == "otp" and parts.rules.otp_exempt_from_hold):
+        _hold(job, min(held, job.message.expires_at))
+        return
+    refused = unavailable("sms", job.row)
+    phone = _phone(job, parts)
+    if refused is not None or phone is None:
+        escalate(job, parts, now, Event.FAILED, refused.value if refused else "no_phone")
+        return
+    limits = job.ladder.sms or SmsLimits()
+    text, segments = parts.cut_sms(sms_text(job), limits.max_segments or DEFAULT_SEGMENTS)
+    attempt = _attempt(job, parts, phone, text)
+    refusal = await parts.sms_guard.reserve(_request(job, attempt, phone, segments, limits, parts), now)
+    if refusal is not None:
+        escalate(job, parts, now, Event.FAILED, refusal.value)
+        return
+    state = (await parts.homes.states(job.claim.members.home, [job.place])).get(job.place)
+    if state is None or state.end is not End.OPEN:
+        await parts.sms_guard.release(job.claim.app, attempt.attempt_id, "proven")
+        return
+    provider = await parts.providers.provider(job.claim.app, Path.SMS)
+    started = parts.clock()
+    if provider is None:
+        outcome: Outcome = Rejected("no_credentials", configuration=True)
+    else:
+        (outcome,) = await provider.send([attempt], started)
+    finished = parts.clock()
+    parts.telemetry.attempted(Path.SMS, 1, (finished - started) / SECOND)
+    note_attempts(Path.SMS, [(job, outcome)], started, finished)
+    if isinstance(outcome, HandedOver):
+        parts.telemetry.sms_segments(job.message.klass, segments)
+    await _settle_outcome(job, attempt, outcome, parts, started, finished)
+
+
+async def _settle_outcome(
+    job: Job, attempt: Attempt, outcome: Outcome, parts: Parts, started: Millis, now: Millis
+) -> None:
+    app = job.claim.app
+    match outcome:
+        case HandedOver(reference=reference):
+            await parts.sms_guard.sent(app, attempt.attempt_id, reference, now)
+        case Unknown():
+            parts.telemetry.outcome(Path.SMS, "unknown", outcome.reason)
+            decision = unknown(job, now)
+            job.draft.move(job.place, job.track, job.before, decision, path=Path.SMS, tried=True, attempted_at=started)
+            return
+        case Rejected(reason=reason, suppress=suppress):
+            await parts.sms_guard.release(app, attempt.attempt_id, reason)
+            if suppress and attempt.phone:
+                await parts.sms_guard.suppress_number(app, parts.seal.number_hash(attempt.phone), reason, now)
+    await follow(job, Path.SMS, attempt, outcome, parts, started, now)
+
+
+def sms_text(job: Job) -> str:
+    """What the SMS says: the dispatch's own text, else title and body."""
+    message = job.message
+    if message.sms_text:
+        return message.sms_text
+    shown: dict[str, Any] = message.notification or {}
+    title, body = shown.get("title") or "", shown.get("body") or ""
+    return f"{title}: {body}" if title and body else title or body or "You have a new message."
+
+
+def _hold(job: Job, until: Millis) -> None:
+    before = job.before
+    decision = Decision(
+        after=Cursor(before.step, before.attempt, Phase.HELD),
+        queue=Queue("sweep", job.contents.lane),
+        due=until,
+        reason="receipts_unhealthy",
+    )
+    job.draft.move(job.place, job.track, before, decision)
+    job.draft.held(job.place, job.track, before, "receipts_unhealthy")
+
+
+def _phone(job: Job, parts: Parts) -> str | None:
+    sealed = job.profile.phone
+    return parts.seal.open(sealed).decode() if sealed is not None else None
+
+
+def _attempt(job: Job, parts: Parts, phone: str, text: str) -> Attempt:
+    """An SMS keeps one attempt id through retries and look-ups: the guard and the carrier's callbacks know it by that."""
+    ref = DeliveryRef(job.claim.members.home, job.place)
+    delivery_id = parts.ids.delivery_id(ref, job.claim.app, job.recipient.user_id)
+    return Attempt(
+        attempt_id=attempt_id(delivery_id, job.track, job.before.step, 0, Path.SMS),
+        delivery_id=delivery_id,
+        user_id=job.recipient.user_id,
+        message=job.message,
+        expires_at=job.message.expires_at,
+        phone=phone,
+        text=text,
+        locale=job.profile.locale,
+        priority=job.ladder.steps[rung_of(job.before.step)].priority,
+    )
+
+
+def _request(job: Job, attempt: Attempt, phone: str, segments: int, limits: SmsLimits, parts: Parts) -> SmsRequest:
+    key = job.message.collapse_key
+    return SmsRequest(
+        app=job.claim.app,
+        message_id=job.message.message_id,
+        user_id=job.recipient.user_id,
+        attempt_id=attempt.attempt_id,
+        number_hash=parts.seal.number_hash(phone),
+        prefix=phone[:7],
+        segments=segments,
+        per_user=_cap(limits.per_user),
+        per_number=_cap(limits.per_number),
+        per_prefix=_cap(limits.per_prefix),
+        budget=_cap(limits.budget),
+        coalesce_key=key if limits.coalesce_ms else None,
+        coalesce_ms=limits.coalesce_ms or 0,
+    )
+
+
+def _cap(rate: Rate | None) -> SmsCap | None:
+    return None if rate is None else SmsCap(count=rate.count, window_ms=rate.window_ms)

@@ -1,0 +1,123 @@
+"""The sweep: what is due without proof escalates, what lost its lease goes on, what outlived its ttl expires."""
+
+from collections.abc import Sequence
+
+from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.delivery import Cursor, End, Event, Phase, move
+from dispatcher.domain.ids import home_created
+from dispatcher.domain.journal import Entry, Kind
+from dispatcher.domain.paths import Path
+from dispatcher.domain.plan import rung_of
+from dispatcher.pipeline import sms
+from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.send import Job, escalate, gather_jobs, settle
+from dispatcher.pipeline.turns import Decision, next_turn, path_at
+from dispatcher.ports.homes import Claim, Members, Queue, Settlement, Wave
+
+LEASE_MS: Millis = 10 * SECOND
+BATCH = 1_000
+
+
+async def sweep(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue]:
+    """Works off claimed deadlines; answers the queues that have work now."""
+    ready: set[Queue] = set()
+    planned = []
+    for claim in claims:
+        parts.telemetry.sweep_lateness(max(now - claim.due, 0) / SECOND)
+        if claim.members.cursor.phase is Phase.PLAN:
+            ready |= await _plan_again(claim, parts, now)
+        else:
+            planned.append(claim)
+    jobs = await gather_jobs(planned, parts, now)
+    for job in jobs:
+        if now >= job.message.expires_at:
+            job.draft.end(job.place, End.EXPIRED)
+        else:
+            await _DUE[job.before.phase](job, parts, now)
+    return ready | await settle(jobs, parts, parts.clock())
+
+
+async def _plan_again(claim: Claim, parts: Parts, now: Millis) -> set[Queue]:
+    """A planner lost its lease: time only."""
+    queue = Queue("plan", claim.lane)
+    members = claim.members
+    wave = Wave(queue=queue, due=now, members=Members(members.home, members.cursor, members.members))
+    await parts.homes.settle(Settlement(home=members.home, app=claim.app, lane=claim.lane, waves=[wave]), now)
+    return {queue}
+
+
+async def _timed_out(job: Job, parts: Parts, now: Millis) -> None:
+    """No proof in time, or the step is known to have failed before its time was up."""
+    step = job.ladder.steps[rung_of(job.before.step)]
+    state = job.claim.states[job.claim.members.members.index((job.place, job.track))].tracks[0]
+    since = state.attempted_at or home_created(job.claim.members.home)
+    early = step.wait_ms is not None and state.attempted_at is not None and now < since + step.wait_ms
+    escalate(job, parts, now, Event.TIMED_OUT, "failed" if early else "timeout")
+
+
+async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:
+    """Whoever claimed it is gone. It may have left: the same ids go again, an SMS is looked up first."""
+    path = path_at(job.ladder, job.before.step, job.row)
+    job.draft.note(
+        Entry(
+            kind=Kind.OUTCOME,
+            at=now,
+            members=[(job.place, job.track)],
+            path=path,
+            step=job.before.step,
+            attempt=job.before.attempt,
+            shared={"outcome": "unknown", "reason": "lease_lost"},
+        )
+    )
+    if path is Path.SMS:
+        decision = sms.unknown(job, now)
+        job.draft.move(job.place, job.track, job.before, decision, path=path, tried=True, attempted_at=now)
+        return
+    if path is None:
+        escalate(job, parts, now, Event.FAILED, "no_vendor_path")
+        return
+    phase = move(move(job.before.phase, Event.LEASE_LOST), Event.RETRY)
+    decision = Decision(
+        after=Cursor(job.before.step, job.before.attempt, phase),
+        queue=Queue(path, job.contents.lane),
+        due=now,
+        path=path,
+    )
+    job.draft.move(job.place, job.track, job.before, decision)
+
+
+async def _released(job: Job, parts: Parts, now: Millis) -> None:
+    """What was held takes its step's turn again."""
+    decision = next_turn(
+        job.ladder,
+        job.before,
+        rung_of(job.before.step) - 1,
+        job.row,
+        job.profile,
+        lane=job.contents.lane,
+        default_zone=parts.rules.default_zone,
+        expires_at=job.message.expires_at,
+        now=now,
+        event=Event.RELEASED,
+    )
+    job.draft.move(job.place, job.track, job.before, decision)
+    job.draft.escalated([(job.place, job.track, job.before, decision, "released")])
+
+
+async def _unknown(job: Job, parts: Parts, now: Millis) -> None:
+    await sms.look_up(job, parts, now)
+
+
+async def _nothing(job: Job, parts: Parts, now: Millis) -> None:
+    """Parked or ready members stand in a later wave of their own."""
+
+
+_DUE = {
+    Phase.WAITING: _timed_out,
+    Phase.SENDING: _lease_lost,
+    Phase.HELD: _released,
+    Phase.UNKNOWN: _unknown,
+    Phase.PARKED: _nothing,
+    Phase.READY: _nothing,
+    Phase.DONE: _nothing,
+}
