@@ -86,8 +86,14 @@ class End:
         last = connection.last_stream
         if last is not None and request.stream > last:
             return
-        if last is None and script.goaway_after is not None:
-            self._count(script, script.goaway_after, request)
+        leave_at = self._last_of(script, request) if last is None else None
+        if leave_at is not None and not request.multiplexed:
+            connection.go_away(leave_at)  # HTTP/1.1 says so in the answer itself
+        self._treat(script, subject, entry, request)
+        if leave_at is not None and request.multiplexed:
+            connection.go_away(leave_at)  # behind an immediate answer: h2 takes nothing more after GOAWAY
+
+    def _treat(self, script: Script, subject: Subject, entry: LoggedRequest, request: Request) -> None:
         if script.drop_rate and self._dice.random() < script.drop_rate:
             return
         rule: ErrorRule | None = None
@@ -114,16 +120,19 @@ class End:
             case fault:
                 return replace(answer, wire=fault.wire)
 
-    def _count(self, script: Script, most: int, request: Request) -> None:
-        """GOAWAY at the n-th request of a connection since the script was set; none that was taken lies above it."""
-        connection = request.connection
-        of, count, highest = self._counts.get(connection, (script, 0, 0))
+    def _last_of(self, script: Script, request: Request) -> int | None:
+        """The last stream to name in GOAWAY, if *request* is the n-th of its connection since the script was set.
+
+        No request that was taken lies above it.
+        """
+        if script.goaway_after is None:
+            return None
+        of, count, highest = self._counts.get(request.connection, (script, 0, 0))
         if of is not script:
             count, highest = 0, 0
         count, highest = count + 1, max(highest, request.stream)
-        self._counts[connection] = (script, count, highest)
-        if count >= most:
-            connection.go_away(highest)
+        self._counts[request.connection] = (script, count, highest)
+        return highest if count >= script.goaway_after else None
 
     def _give_after(self, delay_s: float, entry: LoggedRequest, request: Request, answer: Answer) -> None:
         if delay_s > 0:

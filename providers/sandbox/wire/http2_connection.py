@@ -90,6 +90,7 @@ class Http2Connection(asyncio.Protocol):
     def go_away(self, last_stream: int) -> None:
         """See ``Connection.go_away``."""
         self._core.go_away(last_stream)
+        self._close_when_answered()
         self._soon()
 
     def allow_streams(self, count: int) -> None:
