@@ -14,7 +14,7 @@ from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, settle
-from dispatcher.pipeline.turns import Decision
+from dispatcher.pipeline.turns import Decision, wait
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.provider import Attempt, LooksUp
 from dispatcher.ports.sms_guard import SmsCap, SmsRequest
@@ -37,11 +37,10 @@ async def send_sms(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Qu
 
 async def look_up(job: Job, parts: Parts, now: Millis) -> None:
     """An SMS whose answer was lost: looked up twice, 30 s apart, before any resend; its reservation is kept."""
-    attempt = _attempt(job, parts, "", "")
-    provider = await parts.providers.provider(job.claim.app, Path.SMS)
+    attempt = _attempt(job, parts, _phone(job, parts) or "", "")
+    provider: object = await parts.providers.provider(job.claim.app, Path.SMS)
     found: Outcome | None = None
     if isinstance(provider, LooksUp):
-        attempt = _attempt(job, parts, _phone(job, parts) or "", "")
         found = await provider.look_up(attempt, now)
     if found is not None:
         note_attempts(Path.SMS, [(job, found)], now, now)
@@ -62,7 +61,9 @@ async def look_up(job: Job, parts: Parts, now: Millis) -> None:
 
 
 def unknown(job: Job, now: Millis) -> Decision:
-    """Where an SMS goes whose answer was lost."""
+    """Where an SMS goes whose answer was lost: to its look-ups, and after the one resend into the step's wait."""
+    if job.before.attempt >= LOOK_UPS:
+        return wait(job.ladder, job.before, lane=job.contents.lane, expires_at=job.message.expires_at, now=now)
     return Decision(
         after=Cursor(job.before.step, 0, Phase.UNKNOWN),
         queue=Queue("sweep", job.contents.lane),
@@ -156,7 +157,7 @@ def _phone(job: Job, parts: Parts) -> str | None:
 
 
 def _attempt(job: Job, parts: Parts, phone: str, text: str) -> Attempt:
-    """An SMS keeps one attempt id through retries and look-ups: the guard and the carrier's callbacks know it by that."""
+    """An SMS keeps one attempt id through retries and look-ups: guard and callbacks know it by that."""
     ref = DeliveryRef(job.claim.members.home, job.place)
     delivery_id = parts.ids.delivery_id(ref, job.claim.app, job.recipient.user_id)
     return Attempt(

@@ -70,6 +70,9 @@ class Inboxes(Protocol):
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
         """Proven entries leave the unproven, opened ones the unread."""
 
+    async def mark_many(self, app: str, marks: Sequence[tuple[str, Proof, Sequence[str]]]) -> None:
+        """:meth:`mark` for many users: (user_id, proof, deliveries)."""
+
     async def remove(self, app: str, user_id: str, deliveries: Sequence[str]) -> None:
         """Recalled or erased entries go."""
 

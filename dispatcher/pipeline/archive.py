@@ -1,0 +1,121 @@
+"""Archiving: journal and settled deliveries to the ledger in bulk, hot keys dropped. Every step may be repeated."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.delivery import DeliveryState, End
+from dispatcher.domain.ids import DeliveryRef
+from dispatcher.domain.plan import DeliveryPlan
+from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.turns import ladder_of
+from dispatcher.ports.homes import Contents
+from dispatcher.ports.messages import SettledDelivery
+
+BATCH = 1_000
+_json = msgspec.json.Encoder().encode
+
+
+async def archive_shard(shard: int, parts: Parts, now: Millis) -> int:
+    """Moves what one shard has waiting; answers how many deliveries and journal entries that were."""
+    moved = 0
+    while entries := await parts.homes.take_journal(shard, BATCH):
+        await parts.deliveries.append_journal([(home, hash_of(home, entry), entry) for home, entry in entries])
+        await parts.homes.trim_journal(shard, len(entries))
+        moved += len(entries)
+        if len(entries) < BATCH:
+            break
+    while True:
+        listed, refs = await parts.homes.take_settled(shard, BATCH)
+        if not listed:
+            return moved
+        rows = await _rows(refs, parts, now)
+        if rows:
+            await parts.deliveries.archive(rows, [])
+            _count(rows, parts)
+        emptied = await parts.homes.archived(shard, listed, refs)
+        if emptied:
+            await parts.deliveries.close_homes(emptied, now)
+        moved += len(rows)
+
+
+def hash_of(home: int, entry: bytes) -> int:
+    """A number that makes a journal row unique, so that appending it twice changes nothing."""
+
+    return int.from_bytes(blake2b(entry, digest_size=7, key=home.to_bytes(8, "big")).digest(), "big")
+
+
+async def _rows(refs: Sequence[DeliveryRef], parts: Parts, now: Millis) -> list[SettledDelivery]:
+    by_home: dict[int, list[int]] = defaultdict(list)
+    for ref in refs:
+        by_home[ref.home].append(ref.place)
+    rows = []
+    for home, places in by_home.items():
+        contents = await parts.homes.contents(home, places)
+        if contents is None:
+            continue
+        states = await parts.homes.states(home, places)
+        for place in places:
+            state = states.get(place)
+            if state is not None and state.end is not End.OPEN and not state.archived and place in contents.recipients:
+                rows.append(_row(DeliveryRef(home, place), state, contents, now))
+    return rows
+
+
+def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, now: Millis) -> SettledDelivery:
+    recipient = contents.recipients[ref.place]
+    message = contents.messages[recipient.message]
+    plan = contents.plans.get(ref.place)
+    ladder = ladder_of(plan.ladders[plan.tracks[0].ladder]) if plan and plan.tracks else None
+    return SettledDelivery(
+        ref=ref,
+        app=contents.app,
+        user_id=recipient.user_id,
+        message_id=message.message_id,
+        klass=message.klass,
+        seq=recipient.seq,
+        end=state.end,
+        proof=state.proof,
+        confirmed_by=state.confirmed_by,
+        confirmed_at=state.confirmed_at,
+        accepted_at=message.accepted_at,
+        settled_at=state.confirmed_at if state.end is End.CONFIRMED and state.confirmed_at else now,
+        strategy=ladder.strategy if ladder else None,
+        version=ladder.version if ladder else None,
+        rule=ladder.rule if ladder else None,
+        platform=plan.tracks[0].platform if plan and plan.tracks else None,
+        body=message.body,
+        tracks=_json(describe_tracks(state, plan)),
+    )
+
+
+def describe_tracks(state: DeliveryState, plan: DeliveryPlan | None) -> list[dict[str, object]]:
+    """Tracks as message state shows them."""
+    shown: list[dict[str, object]] = []
+    for index, track in enumerate(state.tracks):
+        own = plan.tracks[index] if plan and index < len(plan.tracks) else None
+        ladder = ladder_of(plan.ladders[own.ladder]) if plan and own else None
+        shown.append(
+            {
+                "device_id": own.device_id if own else None,
+                "platform": own.platform if own else None,
+                "state": track.cursor.phase.name.lower(),
+                "path": track.path,
+                "step": track.cursor.step // 8,
+                "attempt": track.cursor.attempt,
+                "proof": track.proof.name.lower(),
+                "rule": ladder.rule if ladder else None,
+            }
+        )
+    return shown
+
+
+def _count(rows: Sequence[SettledDelivery], parts: Parts) -> None:
+    for row in rows:
+        parts.telemetry.settled(row.klass, row.end.name.lower(), 1)
+        if row.confirmed_by is not None and row.confirmed_at is not None:
+            seconds = max(row.confirmed_at - row.accepted_at, 0) / SECOND
+            parts.telemetry.confirmed(row.klass, row.confirmed_by.value, seconds)
