@@ -102,7 +102,8 @@ class CurlTransport:
     """A :class:`~providers.http2.exchange.Transport` on libcurl.
 
     *connections*: to one host at most. *concurrent*: requests under way. *waiting*: requests behind them; beyond it a
-    request fails as ``full``. A deadline counts from the call, waiting included.
+    request fails as ``full``. *clear_http2*: ``http://`` addresses speak HTTP/2 from the first byte. A deadline counts
+    from the call, waiting included.
     """
 
     def __init__(
@@ -114,13 +115,14 @@ class CurlTransport:
         concurrent: int = 1_000,
         waiting: int = 20_000,
         connect_timeout_ms: Millis = 5_000,
+        clear_http2: bool = False,
     ) -> None:
         self._ca_file = ca_file
         self._identity = identity
         self._concurrent = concurrent
         self._max_waiting = waiting
         self._connect_timeout_ms = connect_timeout_ms
-        self._connections = connections
+        self._version = pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE if clear_http2 else pycurl.CURL_HTTP_VERSION_2TLS
         self._queue: deque[tuple[Request, _Call, int]] = deque()
         self._idle: list[_Transfer] = []
         self._under_way: dict[pycurl.Curl, _Transfer] = {}
@@ -186,7 +188,7 @@ class CurlTransport:
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.PIPEWAIT, 1),
-            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
+            (pycurl.HTTP_VERSION, self._version),
             (pycurl.PROXY, ""),
             (pycurl.USERAGENT, "pushpath"),
             (pycurl.CONNECTTIMEOUT_MS, self._connect_timeout_ms),

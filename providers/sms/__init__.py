@@ -1,0 +1,1 @@
+"""SMS: what every carrier shares, and one folder a carrier."""
