@@ -44,10 +44,9 @@ SETTINGS: Mapping[str, str] = {
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
 }
-#: For tests: a crash of the machine loses data, a crash of the process does not.
+#: For tests: a crash of the machine loses data, a crash of the process does not (so commits stay synchronous).
 FAST_SETTINGS: Mapping[str, str] = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
