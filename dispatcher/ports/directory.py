@@ -37,15 +37,15 @@ class ApiKey:
 class Apps(Protocol):
     """Apps, keys and credentials."""
 
-    async def create_app(self, app: App) -> None:
-        """Raises LookupError's sibling ``KeyError`` where the id is taken."""
+    async def create_app(self, app: App, now: Millis, *, strategy: str | None = None) -> None:
+        """With version 1 of its ``default`` strategy (*strategy*; None: the shipped one). KeyError: the id is taken."""
 
     async def apps(self) -> list[App]: ...
 
     async def app(self, app_id: str) -> App | None: ...
 
     async def create_key(self, app_id: str, name: str, scopes: Sequence[str], now: Millis) -> tuple[ApiKey, str]:
-        """The key and its secret text, shown once; stored hashed."""
+        """The key and its secret text, shown once; stored hashed. KeyError: no such app."""
 
     async def key_by_secret(self, secret: str) -> ApiKey | None:
         """The live key behind a bearer text; None for unknown or revoked ones."""
