@@ -145,17 +145,13 @@ async def test_oauth_is_exempt_from_faults(lab: Any) -> None:
     assert [(await access_token(lab)).status_code for _ in range(3)] == [200, 200, 200]
 
 
-@pytest.mark.parametrize(
-    ("http1", "http2", "secure"), [(True, False, False), (False, True, False), (True, False, True), (False, True, True)]
-)
-async def test_clear_text_and_tls_speak_both_versions(
-    lab: Any, trust: Any, http1: bool, http2: bool, secure: bool
-) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("http2", [False, True])
+async def test_clear_text_and_tls_speak_both_versions(lab: Any, trust: Any, http2: bool, secure: bool) -> None:
     base = lab.sandbox.fcm_tls_url if secure else lab.sandbox.fcm_url
     headers = {"authorization": f"Bearer {(await access_token(lab)).json()['access_token']}"}
-    async with httpx.AsyncClient(
-        http1=http1, http2=http2, verify=trust(lab.sandbox.ca_file), trust_env=False
-    ) as client:
+    context = trust(lab.sandbox.ca_file)
+    async with httpx.AsyncClient(http1=not http2, http2=http2, verify=context, trust_env=False) as client:
         reply = await client.post(f"{base}/v1/projects/pushpath-sandbox/messages:send", json=GOOD, headers=headers)
     assert (reply.status_code, reply.http_version) == (200, "HTTP/2" if http2 else "HTTP/1.1")
 
