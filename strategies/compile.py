@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import itemgetter
-
-import msgspec
+from typing import TypeAlias
 
 from strategies.availability import FACTS_READ
 from strategies.catalogue import INDEX
@@ -33,20 +32,15 @@ class Shape:
         self.ladders: dict[tuple[int | None, ...], Ladder] = {}
 
 
-class LearnedWait(msgspec.Struct, frozen=True, array_like=True):
-    """A step whose wait is learned: where the p95 facts of its paths stand, and the bounds in milliseconds."""
-
-    step: int
-    places: tuple[int, ...]
-    least_ms: int
-    most_ms: int
-
+LearnedWait: TypeAlias = tuple[int, tuple[int, ...], int, int]
+"""A step whose wait is learned: its place, where the p95 facts of its paths stand in a row, the bounds in ms."""
 
 MAX_SHAPES = 4_096
 """How many ladders a rule remembers (and each of these with learned waits) before it starts anew."""
 
 _ALWAYS = ("message.class", "device.platform")
 """Read by every rule: the class decides about quiet hours, the platform about `push`. (A picker needs two names.)"""
+
 _MOVING = ("budget.sms_left", "device.presence", "device.reconnecting_s")
 """Facts that planning looks at beside the rules' own: is the grace over, is the budget gone."""
 
@@ -75,14 +69,14 @@ class Rule:
         self.name = document.name
         self.when = when
         self.condition = None if when is None else when.text
-        self.learned = tuple(
-            LearnedWait(place, tuple(INDEX[_p95(path)] for path in step.paths), step.wait.least_ms, step.wait.most_ms)
+        self.learned: tuple[LearnedWait, ...] = tuple(
+            (place, tuple(INDEX[_p95(path)] for path in step.paths), step.wait.least_ms, step.wait.most_ms)
             for place, step in enumerate(document.ladder)
             if isinstance(step.wait, Auto)
         )
         paths = [path for step in document.ladder for path in step.paths]
         self.has_sms = "sms" in paths
-        p95 = [_p95(path) for wait in self.learned for path in document.ladder[wait.step].paths]
+        p95 = [_p95(path) for place, *_ in self.learned for path in document.ladder[place].paths]
         self.decides = tuple(sorted({*asked, *p95}))
         self.pick_decides = _picker(self.decides)
         reads = tuple(dict.fromkeys((*_ALWAYS, *(name for path in paths for name in FACTS_READ[path]))))
@@ -102,7 +96,6 @@ class Strategy:
         "document",
         "first_match",
         "name",
-        "pick_asked",
         "pick_shared",
         "referenced",
         "rules",
@@ -121,7 +114,6 @@ class Strategy:
             rules.append(Rule(index, checked.document, checked.when, asked))
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.referenced: tuple[str, ...] = tuple(dict.fromkeys(asked))
-        self.pick_asked: Callable[[Row], Row] = _picker(self.referenced)
         sharing = frozenset(_MOVING).union(*(rule.sharing for rule in rules))
         self.pick_shared: Callable[[Row], Row] = picker(tuple(sorted(sharing)))
         self.first_match: Callable[[Row], int] = chain([rule.when for rule in self.rules])

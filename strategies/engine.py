@@ -45,10 +45,9 @@ def plan(facts: Row, strategy: Strategy) -> Plan:
     if shape is None:
         shape = _remember(rule.shapes, key, _shape(strategy, rule, facts))
     ladder = _with_waits(shape, rule.learned, facts) if rule.learned else shape.ladder
-    unknown: tuple[Unknown, ...] = ()
-    if index and None in strategy.pick_asked(facts):
-        unknown = _unknown(strategy, index, facts)
-    return Plan(index, ladder, shape.skipped, rule.decides, rule.pick_decides(facts), unknown, rule.condition)
+    values = rule.pick_decides(facts)
+    unknown = _unknown(strategy, index, facts) if index and None in values else ()
+    return Plan(index, ladder, shape.skipped, rule.decides, values, unknown, rule.condition)
 
 
 def plan_batch(cases: Sequence[Row], strategy: Strategy) -> list[Plan]:
@@ -126,20 +125,25 @@ def _wait_now(ladder: Ladder, step: Step, usable: tuple[str, ...], facts: Row) -
 def _with_waits(shape: Shape, learned: tuple[LearnedWait, ...], facts: Row) -> Ladder:
     """The ladder with each learned wait: the slowest p95 of the step's paths, inside its bounds."""
     waits: list[int | None] = []
-    for wait in learned:
-        known = [value for place in wait.places if (value := facts[place]) is not None]
-        if known:
-            slowest_ms = float(max(known)) * 1000
-            waits.append(round_wait(int(min(max(slowest_ms, wait.least_ms), wait.most_ms))))
-        else:
+    for _, places, least_ms, most_ms in learned:
+        slowest_s: float | None = None
+        for place in places:
+            value = facts[place]
+            if value is not None and (slowest_s is None or float(value) > slowest_s):
+                slowest_s = float(value)
+        if slowest_s is None:
             waits.append(None)
+        elif slowest_s * 1000 >= most_ms:
+            waits.append(most_ms)
+        else:
+            waits.append(min(round_wait(max(int(slowest_s * 1000), least_ms)), most_ms))
     key = tuple(waits)
     ladder = shape.ladders.get(key)
     if ladder is None:
         steps = list(shape.ladder.steps)
-        for wait, wait_ms in zip(learned, waits, strict=True):
+        for (place, *_), wait_ms in zip(learned, waits, strict=True):
             if wait_ms is not None:
-                steps[wait.step] = _learned_step(steps[wait.step], wait_ms)
+                steps[place] = _learned_step(steps[place], wait_ms)
         base = shape.ladder
         ladder = Ladder(
             base.strategy,

@@ -40,7 +40,7 @@ class WaitBasis(StrEnum):
     TTL = "ttl"
 
 
-class Step(msgspec.Struct, frozen=True, array_like=True):
+class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One step. `paths` are tried at once; `push` stands where the device has no vendor path yet.
 
     wait_ms: how long to wait for proof; None: until the ttl. until: delivered | displayed | opened.
@@ -56,7 +56,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
     basis: WaitBasis = WaitBasis.FIXED
 
 
-class Skip(msgspec.Struct, frozen=True, array_like=True):
+class Skip(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A path of a step that could not be taken, and why."""
 
     step: int
@@ -64,7 +64,7 @@ class Skip(msgspec.Struct, frozen=True, array_like=True):
     reason: Reason
 
 
-class Ladder(msgspec.Struct, frozen=True, array_like=True):
+class Ladder(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The planned steps of one track with everything their turns need.
 
     quiet: what to do in the user's quiet hours (hold | silent), None when the class ignores them.
@@ -82,14 +82,14 @@ class Ladder(msgspec.Struct, frozen=True, array_like=True):
     push: PushLimits | None = None
 
 
-class Unknown(msgspec.Struct, frozen=True, array_like=True):
+class Unknown(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A rule that could not be judged because these facts were missing; it did not match."""
 
     rule: str
     missing: tuple[str, ...]
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The decision for one device: the rule that matched, its ladder, and what cannot be taken now.
 
     skipped: what no step could use at planning; each step is asked again when its turn comes. names and values: the
@@ -140,7 +140,7 @@ class Plan(msgspec.Struct, frozen=True):
         return dict(zip(self.names, self.values, strict=True))
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is due now. index None: the ladder ran out.
 
     paths: to try now, `push` resolved. held: paths of this step that wait for the end of the user's quiet hours; take
@@ -156,15 +156,26 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[Skip, ...] = ()
 
 
-_packer = msgspec.msgpack.Encoder()
-_unpacker = msgspec.msgpack.Decoder(Ladder)
+_encoder = msgspec.msgpack.Encoder()
+_ladders = msgspec.msgpack.Decoder(Ladder)
+_plans = msgspec.msgpack.Decoder(Plan)
 
 
 def pack_ladder(ladder: Ladder) -> bytes:
     """A ladder as msgpack, for the hot store. Equal ladders give equal bytes, so they can be stored once."""
-    return _packer.encode(ladder)
+    return _encoder.encode(ladder)
 
 
 def unpack_ladder(packed: bytes) -> Ladder:
     """The ladder of `pack_ladder`. Raises msgspec.DecodeError on anything else."""
-    return _unpacker.decode(packed)
+    return _ladders.decode(packed)
+
+
+def pack_plan(plan: Plan) -> bytes:
+    """A plan as msgpack, for the journal: all that its explanation needs, so that it can be put in words when asked."""
+    return _encoder.encode(plan)
+
+
+def unpack_plan(packed: bytes) -> Plan:
+    """The plan of `pack_plan`. Raises msgspec.DecodeError on anything else."""
+    return _plans.decode(packed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -22,6 +23,8 @@ ENOUGH = 5.0
 _GROWTH = math.log(1.16)
 _LEAST_S = 0.01
 _BUCKETS = 128
+_BOUNDS = tuple(_LEAST_S * math.exp(place * _GROWTH) for place in range(_BUCKETS - 1))
+"""The upper bound of each bucket (seconds) but the last, which has none."""
 _HEADER = struct.Struct("<Bdff")
 _BUCKET = struct.Struct("<Bf")
 _VERSION = 1
@@ -174,9 +177,7 @@ def _first(
 
 def bucket_of(seconds: float) -> int:
     """The bucket a time falls into."""
-    if not seconds > _LEAST_S:
-        return 0
-    return min(int(math.log(min(seconds, 1e9) / _LEAST_S) / _GROWTH) + 1, _BUCKETS - 1)
+    return bisect_left(_BOUNDS, seconds)
 
 
 def _value(place: int) -> float:

@@ -8,13 +8,13 @@ import msgspec
 
 from strategies.catalogue import INDEX
 from strategies.facts import Row
-from strategies.ladder import Plan, Step
+from strategies.ladder import Plan
 from strategies.predicates import answers
 
 _AGE = INDEX["message.age_s"]
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """What a path did when it was tried on this track: milliseconds from the attempt to its proof; None: no proof."""
 
     proven_after_ms: int | None
@@ -30,7 +30,7 @@ class RecordedTrack(msgspec.Struct, frozen=True):
     evidence: Mapping[str, Evidence]
 
 
-class Replay(msgspec.Struct, frozen=True):
+class Replay(msgspec.Struct, frozen=True, gc=False):
     """The course of one track without its SMS's effect on the others.
 
     attempts: (path, ms since planning). sms_due_ms: when its sms step came, None: never. ended_ms: when it ran out
@@ -52,21 +52,25 @@ def replay(plan: Plan, track: RecordedTrack) -> Replay:
     unknown: list[str] = []
     proven: int | None = None
     sms_due: int | None = None
-    refused = {(skip.step, skip.path) for skip in plan.skipped}
+    refused = [(skip.step, skip.path) for skip in plan.skipped]
+    evidence = track.evidence
     at: int | None = 0
     for index, step in enumerate(plan.steps):
         if at is None or (proven is not None and proven <= at):
             break
-        paths = [path for path in step.paths if (index, path) not in refused] if refused else step.paths
-        if not paths or (step.condition is not None and not _holds(step, track.facts, at)):
+        paths = step.paths
+        if refused:
+            paths = tuple([path for path in paths if (index, path) not in refused])
+            if not paths:
+                continue
+        if step.condition is not None and not _holds(step.condition, track.facts, at):
             continue
-        if paths[0] == "sms":
-            sms_due = at if sms_due is None else sms_due
         for path in paths:
             if path == "sms":
+                sms_due = at if sms_due is None else sms_due
                 continue
             attempts.append((path, at))
-            seen = track.evidence.get(path)
+            seen = evidence.get(path)
             if seen is None:
                 unknown.append(path)
             elif seen.proven_after_ms is not None:
@@ -76,9 +80,7 @@ def replay(plan: Plan, track: RecordedTrack) -> Replay:
     return Replay(tuple(attempts), proven, sms_due, at, tuple(unknown), bool(attempts))
 
 
-def _holds(step: Step, facts: Row, at_ms: int) -> bool:
-    if step.condition is None:
-        return True
-    if "message.age_s" in step.condition:
+def _holds(condition: str, facts: Row, at_ms: int) -> bool:
+    if "message.age_s" in condition:
         facts = (*facts[:_AGE], at_ms / 1000, *facts[_AGE + 1 :])
-    return answers(step.condition)[0](facts) == 0
+    return answers(condition)[0](facts) == 0

@@ -23,6 +23,8 @@ from strategies.ladder import Plan
 from strategies.replay import RecordedTrack, Replay, replay
 
 PROGRESS_EVERY = 1_000
+MAX_ROUTES = 10_000
+"""Different sequences of paths counted apart before they are added up."""
 
 
 class RecordedDelivery(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ class RecordedDelivery(msgspec.Struct, frozen=True):
     ttl_ms: int = 86_400_000
 
 
-class Course(msgspec.Struct, frozen=True):
+class Course(msgspec.Struct, frozen=True, gc=False):
     """What one strategy makes of a delivery."""
 
     plans: tuple[Plan, ...]
@@ -55,19 +57,27 @@ class Side:
         self.paths: dict[str, int] = dict.fromkeys(PATHS, 0)
         self.segments = self.confirmed = self.no_evidence = 0
         self.times: dict[int, float] = {}
+        self._routes: dict[tuple[str, ...], int] = {}
 
-    def course(self, delivery: RecordedDelivery) -> Course:
-        """Plan every track and climb its ladder; the SMS is the delivery's."""
+    def course(self, delivery: RecordedDelivery, like: Course | None = None) -> Course:
+        """Plan every track and climb its ladder; the SMS is the delivery's.
+
+        Where another strategy planned the same steps (`like`), its course is taken over.
+        """
         plans = tuple([plan(track.facts, self.strategy) for track in delivery.tracks])
+        if like is not None and all(map(_same_steps, plans, like.plans)):
+            return Course(plans, like.attempts, like.segments, like.proven_ms, like.evident)
         replays = [replay(made, track) for made, track in zip(plans, delivery.tracks, strict=True)]
         return _course(delivery, plans, replays)
 
     def count(self, course: Course) -> None:
         """Add a delivery's course to the figures."""
         for made in course.plans:
-            self.rules[made.rule] += 1
-        for path in course.attempts:
-            self.paths[path] = self.paths.get(path, 0) + 1
+            self.rules[made.ladder.rule] += 1
+        route = course.attempts
+        if route not in self._routes and len(self._routes) >= MAX_ROUTES:
+            self._add_routes()
+        self._routes[route] = self._routes.get(route, 0) + 1
         self.segments += course.segments
         if course.proven_ms is not None:
             self.confirmed += 1
@@ -75,6 +85,17 @@ class Side:
             self.times[place] = self.times.get(place, 0.0) + 1.0
         elif not course.evident:
             self.no_evidence += 1
+
+    def path_counts(self) -> dict[str, int]:
+        """Attempts by path."""
+        self._add_routes()
+        return self.paths
+
+    def _add_routes(self) -> None:
+        for route, count in self._routes.items():
+            for path in route:
+                self.paths[path] = self.paths.get(path, 0) + count
+        self._routes.clear()
 
     def time_to_proof(self, share: float) -> float | None:
         """A quantile (seconds) of the expected time to proof."""
@@ -95,7 +116,8 @@ class Simulation:
 
     def feed(self, delivery: RecordedDelivery) -> None:
         """Take one recorded delivery into the figures."""
-        old, new = self._old.course(delivery), self._new.course(delivery)
+        old = self._old.course(delivery)
+        new = self._new.course(delivery, old)
         self._old.count(old)
         self._new.count(new)
         self.deliveries += 1
@@ -115,7 +137,7 @@ class Simulation:
             "deliveries": self.deliveries,
             "decisions": self.decisions,
             "rules": _beside("name", old.rules, new.rules),
-            "paths": _beside("path", old.paths, new.paths),
+            "paths": _beside("path", old.path_counts(), new.path_counts()),
             "sms_segments": {"old": old.segments, "new": new.segments},
             "cost": {
                 "old": round(old.segments * self._price, 4),
@@ -173,9 +195,18 @@ def simulate_facts(strategy: Strategy, facts: dict[str, object]) -> dict[str, An
     }
 
 
+def _same_steps(one: Plan, other: Plan) -> bool:
+    return one.ladder.steps == other.ladder.steps and one.skipped == other.skipped
+
+
 def _course(delivery: RecordedDelivery, plans: tuple[Plan, ...], replays: list[Replay]) -> Course:
-    proofs = [found.proven_ms for found in replays if found.proven_ms is not None]
-    proven = min(proofs) if proofs else None
+    proven: int | None = None
+    evident = True
+    for found in replays:
+        if found.proven_ms is not None and (proven is None or found.proven_ms < proven):
+            proven = found.proven_ms
+        if found.unknown:
+            evident = False
     attempts = [path for found in replays for path, at in found.attempts if proven is None or at <= proven]
     segments = 0
     due = _sms_due(replays)
@@ -183,40 +214,47 @@ def _course(delivery: RecordedDelivery, plans: tuple[Plan, ...], replays: list[R
         segments = delivery.sms_segments
         attempts.append("sms")
         carrier = next((seen for track in delivery.tracks if (seen := track.evidence.get("sms")) is not None), None)
-        if carrier is not None and carrier.proven_after_ms is not None:
+        if carrier is None:
+            evident = False
+        elif carrier.proven_after_ms is not None:
             by_sms = due + carrier.proven_after_ms
             proven = by_sms if proven is None else min(proven, by_sms)
-        evident = carrier is not None
-    else:
-        evident = True
     if proven is not None and proven > delivery.ttl_ms:
         proven = None
-    evident = evident and not any(found.unknown for found in replays)
     return Course(plans, tuple(attempts), segments, proven, evident)
 
 
 def _sms_due(replays: list[Replay]) -> int | None:
     """When the last track that made a real attempt reaches its sms step or ends (architecture.md, invariant 5)."""
-    counted = [found for found in replays if found.real] or replays
-    if all(found.sms_due_ms is None for found in counted):
+    for found in replays:
+        if found.sms_due_ms is not None:
+            break
+    else:
         return None
+    counted = [found for found in replays if found.real] or replays
     due = 0
+    some = False
     for found in counted:
         moment = found.sms_due_ms if found.sms_due_ms is not None else found.ended_ms
         if moment is None:
             return None
+        some = some or found.sms_due_ms is not None
         due = max(due, moment)
-    return due
+    return due if some else None
 
 
 def _weight(old: Course, new: Course) -> float:
     """How much a delivery changes: a lost or won proof first, then money, then the rule, then time."""
-    weight = 1_000.0 * ((old.proven_ms is None) is not (new.proven_ms is None))
-    weight += 100.0 * abs(old.segments - new.segments)
-    if any(a.rule != b.rule for a, b in zip(old.plans, new.plans, strict=True)):
-        weight += 1.0
-    if old.proven_ms is not None and new.proven_ms is not None:
+    weight = 0.0
+    if (old.proven_ms is None) is not (new.proven_ms is None):
+        weight += 1_000.0
+    elif old.proven_ms != new.proven_ms and old.proven_ms is not None and new.proven_ms is not None:
         weight += min(abs(old.proven_ms - new.proven_ms) / 60_000, 99.0)
+    if old.segments != new.segments:
+        weight += 100.0 * abs(old.segments - new.segments)
+    for one, other in zip(old.plans, new.plans, strict=True):
+        if one.ladder.rule != other.ladder.rule:
+            return weight + 1.0
     return weight
 
 
