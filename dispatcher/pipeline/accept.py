@@ -54,7 +54,7 @@ class Acceptor:
 
     async def accept(self, app: str, requests: Sequence[DispatchRequest], now: Millis) -> list[Accepted | Exception]:
         """One result a request, in order: accepted, :class:`Conflict`, ``Overflow`` or what the ledger said."""
-        addressed = await self._address(app, requests)
+        addressed = await self.address(app, requests)
         futures: list[asyncio.Future[Accepted] | Exception] = []
         for one in addressed:
             try:
@@ -91,7 +91,7 @@ class Acceptor:
             self._gatherers[key] = gatherer
         return gatherer
 
-    async def _address(self, app: str, requests: Sequence[DispatchRequest]) -> list[Addressed]:
+    async def address(self, app: str, requests: Sequence[DispatchRequest]) -> list[Addressed]:
         named = sorted({device for request in requests for device in request.device_ids})
         owners = await self._parts.directory.owners(app, named) if named else {}
         return [_address(request, owners) for request in requests]

@@ -118,4 +118,5 @@ def _count(rows: Sequence[SettledDelivery], parts: Parts) -> None:
         parts.telemetry.settled(row.klass, row.end.name.lower(), 1)
         if row.confirmed_by is not None and row.confirmed_at is not None:
             seconds = max(row.confirmed_at - row.accepted_at, 0) / SECOND
-            parts.telemetry.confirmed(row.klass, row.confirmed_by.value, seconds)
+            parts.telemetry.confirmed(row.klass, row.confirmed_by)
+            parts.telemetry.proof_took(row.confirmed_by, seconds)

@@ -45,7 +45,9 @@ class Receiver:
         applied = [await future for future in futures]
         unknown = sum(not one.known for one in applied)
         fresh = sum(one.new for one in applied)
-        return Counts(accepted=fresh, unknown=unknown, duplicate=len(applied) - unknown - fresh)
+        duplicate = len(applied) - unknown - fresh
+        self._parts.telemetry.receipts(accepted=fresh, unknown=unknown, duplicate=duplicate)
+        return Counts(accepted=fresh, unknown=unknown, duplicate=duplicate)
 
     async def _flush(self, batch: Sequence[Tagged]) -> list[Applied | Exception]:
         now = self._parts.clock()

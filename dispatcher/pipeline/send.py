@@ -162,7 +162,7 @@ async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], p
         for at in range(0, len(work), provider.limits.batch):
             chunk = [attempt for _, attempt in work[at : at + provider.limits.batch]]
             outcomes += await provider.send(chunk, started)
-        parts.telemetry.attempted(path, len(work), perf_counter() - begun)
+        parts.telemetry.provider_answered(path, perf_counter() - begun)
     now = parts.clock()
     note_attempts(path, [(job, outcome) for (job, _), outcome in zip(work, outcomes, strict=True)], started, now)
     for (job, attempt), outcome in zip(work, outcomes, strict=True):
@@ -209,7 +209,7 @@ async def follow(
     job: Job, path: Path, attempt: Attempt, outcome: Outcome, parts: Parts, started: Millis, now: Millis
 ) -> None:
     """Turns one outcome into a move. Permanent failures escalate at once."""
-    parts.telemetry.outcome(path, OUTCOME_NAMES[type(outcome)], getattr(outcome, "reason", "") or "")
+    parts.telemetry.attempted(path, OUTCOME_NAMES[type(outcome)], getattr(outcome, "reason", "") or "")
     lane, expires_at = job.contents.lane, job.message.expires_at
     reason = "failed"
     match outcome:

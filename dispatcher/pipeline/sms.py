@@ -103,10 +103,10 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
     else:
         (outcome,) = await provider.send([attempt], started)
     finished = parts.clock()
-    parts.telemetry.attempted(Path.SMS, 1, (finished - started) / SECOND)
+    parts.telemetry.provider_answered(Path.SMS, (finished - started) / SECOND)
     note_attempts(Path.SMS, [(job, outcome)], started, finished)
     if isinstance(outcome, HandedOver):
-        parts.telemetry.sms_segments(job.message.klass, segments)
+        parts.telemetry.sms_segments("sent", segments)
     await _settle_outcome(job, attempt, outcome, parts, started, finished)
 
 
@@ -118,7 +118,7 @@ async def _settle_outcome(
         case HandedOver(reference=reference):
             await parts.sms_guard.sent(app, attempt.attempt_id, reference, now)
         case Unknown():
-            parts.telemetry.outcome(Path.SMS, "unknown", outcome.reason)
+            parts.telemetry.attempted(Path.SMS, "unknown", outcome.reason)
             decision = unknown(job, now)
             job.draft.move(job.place, job.track, job.before, decision, path=Path.SMS, tried=True, attempted_at=started)
             return

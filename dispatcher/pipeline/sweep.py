@@ -23,7 +23,7 @@ async def sweep(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue
     ready: set[Queue] = set()
     planned = []
     for claim in claims:
-        parts.telemetry.sweep_lateness(max(now - claim.due, 0) / SECOND)
+        parts.telemetry.taken_late("sweep", max(now - claim.due, 0) / SECOND)
         if claim.members.cursor.phase is Phase.PLAN:
             ready |= await _plan_again(claim, parts, now)
         else:

@@ -2,39 +2,53 @@
 
 from typing import Protocol
 
+from dispatcher.domain.paths import Path
+
 
 class Telemetry(Protocol):
     """Counting never fails and never waits."""
 
-    def attempted(self, path: str, count: int, seconds: float) -> None:
-        """Provider group: *count* attempts that shared one call of *seconds*."""
+    # Providers: are they there?
 
-    def outcome(self, path: str, kind: str, reason: str) -> None:
-        """Provider group: one answer."""
+    def attempted(self, path: Path, outcome: str, reason: str = "", count: int = 1) -> None:
+        """Attempts by what was answered."""
 
-    def stage(self, stage: str, seconds: float, count: int) -> None:
-        """Pipeline group: time a stage took for *count* deliveries."""
+    def provider_answered(self, path: Path, seconds: float) -> None:
+        """Time of one call to a provider."""
 
-    def queue_age(self, queue: str, seconds: float) -> None:
-        """Pipeline group: how long the claimed members had been due."""
+    # Pipeline: does it keep up?
 
-    def sweep_lateness(self, seconds: float) -> None:
-        """Pipeline group: how late the sweep found a deadline."""
+    def stage(self, stage: str, seconds: float, members: int) -> None:
+        """One batch through one stage."""
 
-    def late_send(self, path: str, count: int) -> None:
-        """Pipeline group: requests written after proof or end was applied (invariant 4); must stay 0."""
+    def queue_age(self, queue: str, lane: str, seconds: float) -> None:
+        """Age of the oldest due member taken."""
 
-    def gathered(self, what: str, count: int) -> None:
-        """Pipeline group: how many travelled together."""
+    def taken_late(self, queue: str, seconds: float) -> None:
+        """How long after its due time something was taken."""
 
-    def accepted(self, klass: str, count: int) -> None:
-        """Business group: deliveries accepted."""
+    def gathered(self, what: str, size: int) -> None:
+        """How many travelled together in one flush."""
 
-    def settled(self, klass: str, end: str, count: int) -> None:
-        """Business group: deliveries settled."""
+    def late_send(self, path: Path, count: int = 1) -> None:
+        """Requests written after proof or end was applied (invariant 4); must stay 0."""
 
-    def confirmed(self, klass: str, path: str, seconds: float) -> None:
-        """Business group: one confirmation and its time to proof since acceptance."""
+    # Business: does it do its job?
 
-    def sms_segments(self, klass: str, count: int) -> None:
-        """Business group: segments handed to a carrier."""
+    def accepted(self, klass: str, count: int = 1) -> None:
+        """Deliveries accepted."""
+
+    def settled(self, klass: str, end: str, count: int = 1) -> None:
+        """Deliveries settled."""
+
+    def confirmed(self, klass: str, path: Path | None, count: int = 1) -> None:
+        """Deliveries confirmed, by the path of the attempt whose proof settled them."""
+
+    def proof_took(self, path: Path, seconds: float) -> None:
+        """From acceptance to proof."""
+
+    def sms_segments(self, state: str, count: int) -> None:
+        """Segments by state: sent, released ..."""
+
+    def receipts(self, *, accepted: int = 0, unknown: int = 0, duplicate: int = 0) -> None:
+        """What became of receipts."""
