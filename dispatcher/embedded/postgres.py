@@ -50,6 +50,7 @@ FAST_SETTINGS: Mapping[str, str] = {
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "max_wal_size": "256MB",
     "shared_buffers": "64MB",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from dispatcher.embedded.account import server_account
-from dispatcher.embedded.binaries import find_postgres, find_valkey, within_reach
+from dispatcher.embedded.binaries import Program, find_postgres, find_valkey, within_reach
 from dispatcher.embedded.children import ChildSpec
 from dispatcher.embedded.errors import LaunchError
 from dispatcher.embedded.logs import open_log, tail
@@ -182,15 +182,15 @@ def plan_servers(
         return Servers(directory, hot_store_url, ledger_url)
     account = server_account()
     runtime, home = directory.runtime(account), directory.server_home(account)
+
+    def reachable(program: Program) -> Program:
+        return within_reach(program, account, lambda: directory.private_home(account))
+
     hot_store: Valkey | str = hot_store_url or Valkey(
-        program=within_reach(find_valkey(), account, home), home=home, runtime=runtime, account=account, durable=durable
+        program=reachable(find_valkey()), home=home, runtime=runtime, account=account, durable=durable
     )
     ledger: Postgres | str = ledger_url or Postgres(
-        program=within_reach(find_postgres(), account, home),
-        home=home,
-        runtime=runtime,
-        account=account,
-        durable=durable,
+        program=reachable(find_postgres()), home=home, runtime=runtime, account=account, durable=durable
     )
     return Servers(directory, hot_store, ledger)
 

@@ -1,8 +1,13 @@
+import os
+import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dispatcher.embedded import binaries
+from dispatcher.embedded.account import can_run, server_account
 from dispatcher.embedded.errors import LaunchError
 
 
@@ -53,8 +58,29 @@ def test_the_wheels_come_before_the_path(tmp_path: Path, monkeypatch: pytest.Mon
     assert binaries.find_postgres().version < (99,)
 
 
-def test_a_program_within_reach_is_not_copied(on_path: Path, tmp_path: Path) -> None:
+def test_a_program_within_reach_is_not_copied(on_path: Path) -> None:
     _program(on_path, "valkey-server", "Valkey server v=8.1.0")
     found = binaries.find_valkey()
-    assert binaries.within_reach(found, None, tmp_path / "home") is found
-    assert not (tmp_path / "home").exists()
+    assert binaries.within_reach(found, None, lambda: pytest.fail("nothing is copied")) is found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user reaches its own files")
+def test_wheels_below_a_closed_home_are_copied_where_the_servers_account_runs_them(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        place = Path(name)
+        place.chmod(0o711)
+        tmp_path.chmod(0o700)
+        wheel = binaries.find_postgres()
+        for part in wheel.parts:
+            shutil.copytree(part, tmp_path / part.name)
+        closed = replace(
+            wheel,
+            path=tmp_path / wheel.path.relative_to(wheel.parts[0].parent),
+            parts=tuple(tmp_path / part.name for part in wheel.parts),
+        )
+        account = server_account()
+        assert not can_run(account, [str(closed.path), "--version"])
+        copied = binaries.within_reach(closed, account, lambda: place)
+        assert copied.path.is_relative_to(place)
+        assert can_run(account, [str(copied.path.with_name("initdb")), "--version"])
+        assert copied == binaries.within_reach(closed, account, lambda: place)
