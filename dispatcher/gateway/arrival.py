@@ -1,0 +1,178 @@
+"""A connection that speaks HTTP: it becomes a line, or polls, or is answered and goes."""
+
+import asyncio
+from ipaddress import ip_address
+
+from dispatcher.gateway.answers import answer, problem
+from dispatcher.gateway.counters import Count
+from dispatcher.gateway.desk import Desk
+from dispatcher.gateway.line import Line
+from dispatcher.gateway.polls import Poll, PollLine
+from dispatcher.protocol.handshake import answer_upgrade
+from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
+
+
+class Arrival(asyncio.Protocol):
+    """Reads requests one at a time. ``poll``: the one being served; ``place``: the device's place between polls."""
+
+    __slots__ = ("bucket", "buffer", "desk", "place", "poll", "transport")
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.bucket = 0
+        self.buffer: bytearray | None = None
+        self.poll: Poll | None = None
+        self.place: PollLine | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self.transport = transport
+        desk = self.desk
+        desk.pressure.connections += 1
+        desk.counters[Count.CONNECTED] += 1
+        if desk.pressure.overfull:
+            desk.counters[Count.REFUSED] += 1
+            transport.abort()
+            return
+        desk.unclaimed.add(self)
+        desk.deadlines.put(self, desk.now + desk.settings.request_within)
+
+    def data_received(self, data: bytes) -> None:
+        if self.buffer is not None:
+            self.buffer += data
+        elif self.poll is not None:
+            self.buffer = bytearray(data)
+        else:
+            self._read(data)
+            return
+        if self.poll is None:
+            waiting, self.buffer = self.buffer, None
+            self._read(waiting)
+        elif len(self.buffer) > MAX_HEAD:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.desk.pressure.connections -= 1
+        self._forget()
+
+    def due(self, now: int) -> None:
+        """No request came in time, a poll ended its wait, or the device polls no more."""
+        desk = self.desk
+        if self.poll is not None:
+            desk.polls.timed_out(self.poll)
+        elif self.place is not None:
+            desk.polls.leave(self)
+            desk.deadlines.put(self, now + desk.settings.keep_alive - desk.settings.poll_line)
+        elif self.buffer is not None and not self.transport.is_closing():
+            self.refuse(problem(408, "request_timeout", "the request did not come in time"))
+        else:
+            self.transport.abort()
+
+    def respond(self, data: bytes, *, keep_alive: bool) -> None:
+        """Answers the poll being served and goes on with the next request."""
+        self.poll = None
+        if self.transport.is_closing():
+            return
+        if not keep_alive or self.desk.draining:
+            self.refuse(data)
+            return
+        self.transport.write(data)
+        settings = self.desk.settings
+        pause = settings.keep_alive if self.place is None else settings.poll_line
+        self.desk.deadlines.put(self, self.desk.now + pause)
+        waiting, self.buffer = self.buffer, None
+        if waiting is not None:
+            if len(waiting) > MAX_HEAD:
+                self.transport.resume_reading()
+            self._read(waiting)
+
+    def refuse(self, data: bytes) -> None:
+        """The last answer on this connection."""
+        self.transport.write(data)
+        self.transport.close()
+        self.desk.deadlines.put(self, self.desk.now + self.desk.settings.close_within)
+
+    def _forget(self) -> None:
+        desk = self.desk
+        desk.unclaimed.discard(self)
+        desk.deadlines.drop(self)
+        desk.polls.leave(self)
+
+    def _read(self, data: bytes | bytearray) -> None:
+        if self.transport.is_closing():
+            return
+        desk = self.desk
+        try:
+            found = read_request(data)
+            if found is None:
+                self.buffer = data if isinstance(data, bytearray) else bytearray(data)
+                return
+            request, used = found
+            rest = bytes(data[used:])
+            self._serve(request, rest)
+        except BadRequest as bad:
+            desk.counters[Count.REFUSED] += 1
+            self.refuse(problem(bad.status, "bad_request", str(bad)))
+
+    def _serve(self, request: Request, rest: bytes) -> None:
+        desk = self.desk
+        if request.method != "GET":
+            self.refuse(problem(405, "method_not_allowed", "only GET is spoken here"))
+        elif request.path == "/v1/connect":
+            self._upgrade(request, rest)
+        elif request.path == "/v1/inbox":
+            if self._admitted(request, counted=self.place is None):
+                if rest:
+                    self.buffer = bytearray(rest)
+                desk.polls.begin(self, request)
+        elif request.path == "/healthz":
+            state = b'{"status":"draining"}' if desk.draining else b'{"status":"ok"}'
+            if rest:
+                self.buffer = bytearray(rest)
+            self.respond(answer(200, state, keep_alive=request.keep_alive), keep_alive=request.keep_alive)
+        else:
+            self.refuse(problem(404, "not_found", "nothing is served under this path"))
+
+    def _upgrade(self, request: Request, rest: bytes) -> None:
+        head, codec = answer_upgrade(request)
+        if not self._admitted(request, counted=True):
+            return
+        desk = self.desk
+        transport = self.transport
+        self._forget()
+        line = Line(desk, transport, codec)
+        transport.set_protocol(line)
+        transport.write(head)
+        desk.counters[Count.UPGRADED] += 1
+        if rest:
+            line.data_received(rest)
+
+    def _admitted(self, request: Request, *, counted: bool) -> bool:
+        desk = self.desk
+        status = None
+        if desk.draining:
+            status = 503
+        elif counted:
+            status = desk.pressure.admit(self._address(request), desk.now)
+        if status is None:
+            return True
+        desk.counters[Count.REFUSED] += 1
+        code = "draining" if desk.draining else "overloaded" if status == 503 else "too_many_connections"
+        detail = "this gateway takes no further connections now"
+        self.refuse(problem(status, code, detail, retry_after_s=desk.pressure.come_back_s()))
+        return False
+
+    def _address(self, request: Request) -> str:
+        peer = self.transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        if address in self.desk.settings.trusted_peers:
+            # The last entry is the one our own balancer wrote.
+            forwarded = request.fields.get("x-forwarded-for", "").rpartition(",")[2].strip()
+            try:
+                return str(ip_address(forwarded))
+            except ValueError:
+                return address
+        return address

@@ -1,0 +1,376 @@
+"""One WebSocket: bytes to frames, frames to the session, effects to the socket and the desk."""
+
+import asyncio
+from collections.abc import Sequence
+
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.receipt import EVENTS
+from dispatcher.gateway.counters import Count
+from dispatcher.gateway.desk import Desk
+from dispatcher.ports.inboxes import Catchup
+from dispatcher.ports.node_bus import BusFrame
+from dispatcher.ports.receiving import DeviceAcks
+from dispatcher.protocol.close_codes import CloseCode
+from dispatcher.protocol.effects import Acknowledge, Effect, Farewell, Foreground, Probe, Read, Reply, Write
+from dispatcher.protocol.frames import MAX_FRAME, Ack, Bye, Codec, Recall, ServerFrame, Unparsable
+from dispatcher.protocol.server_session import AwaitingHello, Hailed, Heard, Live, Syncing
+from dispatcher.protocol.wire import (
+    BINARY,
+    CLOSE,
+    FAULT,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    close_payload,
+    encode_frame,
+    read_close,
+)
+
+#: Bytes taken from one device at a time before its budget is asked again.
+_SLICE = 16 * 1024
+#: Codes after which the device is not expected back soon, so no grace is due.
+_NO_GRACE = frozenset({CloseCode.NORMAL, CloseCode.MOVED})
+
+
+class Line(asyncio.Protocol):
+    """The socket's end. Holds the session; the session holds who it is.
+
+    ``choked``: since when the device takes nothing more (0: it does). ``ended``: the code the line ended with.
+    """
+
+    __slots__ = (
+        "bucket",
+        "choked",
+        "codec",
+        "desk",
+        "ended",
+        "read_wanted",
+        "reader",
+        "session",
+        "skipped",
+        "spent",
+        "spent_in",
+        "transport",
+    )
+
+    def __init__(self, desk: Desk, transport: asyncio.Transport, codec: Codec) -> None:
+        self.desk = desk
+        self.transport = transport
+        self.codec = codec
+        self.reader = FrameReader(masked=True, limit=MAX_FRAME)
+        self.session: AwaitingHello | Hailed | Syncing | Live = AwaitingHello(desk.now)
+        self.bucket = 0
+        self.choked: Millis = 0
+        self.skipped = 0  # bytes not written since it choked
+        self.read_wanted: Read | None = None  # a read that waits for the device to take what it has
+        self.ended = 0
+        self.spent = 0
+        self.spent_in = 0
+        high = min(64 * 1024, desk.settings.slow_bytes)
+        transport.set_write_buffer_limits(high=high, low=high // 4)
+        desk.deadlines.put(self, self.session.deadline)
+
+    # The socket's side
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) <= _SLICE:
+            self._hear(data)
+            if self.spent > self.desk.settings.frames_per_second:
+                self._throttle(b"")
+        else:
+            self._hear_slowly(data)
+
+    def pause_writing(self) -> None:
+        self.choked = self.desk.now or 1
+        self.skipped = 0
+
+    def resume_writing(self) -> None:
+        self.choked = 0
+        wanted, self.read_wanted = self.read_wanted, None
+        session = self.session
+        if wanted is None and type(session) is Live and session.behind and not session.reading:
+            wanted = session.read()
+        if wanted is not None and not self.ended:
+            self.desk.openings.read(self, wanted)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.desk.pressure.connections -= 1
+        self.desk.throttled.pop(self, None)
+        self.desk.deadlines.drop(self)
+        self._leave(self.ended or CloseCode.ABNORMAL)
+        self.ended = self.ended or CloseCode.ABNORMAL
+
+    # The desk's side
+
+    def deliver(self, frame: BusFrame) -> None:
+        """A message from the bus."""
+        session = self.session
+        kind = type(session)
+        if kind is Live and not self.choked:
+            sent = session.message(  # type: ignore[union-attr]
+                self.codec,
+                frame.seq,
+                frame.prev_seq,
+                frame.epoch,
+                frame.delivery_id,
+                frame.attempt_id,
+                frame.body,
+                self.desk.now,
+            )
+            if type(sent) is bytes:
+                self.transport.write(encode_frame(TEXT if self.codec.text else BINARY, sent))
+                self.desk.counters[Count.SENT] += 1
+            elif sent is Heard.READ:
+                self.desk.openings.read(self, session.read())  # type: ignore[union-attr]
+            elif sent is Heard.DROPPED:
+                self.desk.counters[Count.DROPPED] += 1
+        elif isinstance(session, Live):
+            self._skip(session, frame)
+        elif isinstance(session, Syncing):
+            session.message(self.codec, frame.seq, frame.prev_seq, frame.epoch, "", "", b"", self.desk.now)
+
+    def wake(self) -> None:
+        """Something waits in the inbox."""
+        session = self.session
+        if isinstance(session, Live):
+            session.fall_behind()
+            if not session.reading and not self.choked:
+                self.desk.openings.read(self, session.read())
+
+    def recall(self, message_id: str) -> None:
+        """Takes a message off the screen."""
+        if isinstance(self.session, Live | Syncing):
+            self.write(Recall(message_id))
+
+    def paged(self, page: Catchup, now: Millis) -> Read | None:
+        """What a read found; returns the read that has to follow."""
+        session = self.session
+        if self.ended or not isinstance(session, Live | Syncing):
+            return None
+        was_live = isinstance(session, Live)
+        self.session, effects = session.page(
+            self.codec, page.entries, more=page.more, online=page.online, last_seq=page.last_seq, now=now
+        )
+        self.desk.counters[Count.CAUGHT_UP] += len(page.entries)
+        if not was_live and isinstance(self.session, Live):
+            self.desk.counters[Count.ONLINE] += 1
+        return self.apply(effects)
+
+    def apply(self, effects: Sequence[Effect]) -> Read | None:
+        """Does what the session asks. A read is returned, for whoever asked; a choked line's waits."""
+        wanted: Read | None = None
+        pieces: list[bytes] = []
+        opcode = TEXT if self.codec.text else BINARY
+        for effect in effects:
+            if isinstance(effect, Write):
+                pieces.append(encode_frame(opcode, effect.payload))
+            elif isinstance(effect, Reply):
+                pieces.append(encode_frame(opcode, self.codec.encode(effect.frame)))
+            elif isinstance(effect, Read):
+                wanted = effect
+            else:
+                self._write(pieces)
+                self._apply_one(effect)
+        self._write(pieces)
+        if wanted is not None and self.choked:
+            self.read_wanted = wanted
+            return None
+        return None if self.ended else wanted
+
+    def write(self, frame: ServerFrame) -> None:
+        if not self.ended:
+            self.transport.write(encode_frame(TEXT if self.codec.text else BINARY, self.codec.encode(frame)))
+
+    def farewell(self, code: CloseCode, word: str, retry_after_s: int | None = None) -> None:
+        """``bye``, then the close handshake; the socket goes when the peer answers, or soon."""
+        if self.ended:
+            return
+        self.write(Bye(word, retry_after_s))
+        self._close(int(code), close_payload(code, word))
+
+    def leave(self, code: CloseCode, word: str) -> None:
+        """The close handshake alone, where ``bye`` was said before."""
+        self._close(int(code), close_payload(code, word))
+
+    def tick(self, now: Millis) -> None:
+        """The line's deadlines, asked now and then."""
+        if self.ended:
+            return
+        if self.choked and now - self.choked >= self.desk.settings.slow_after:
+            self.farewell(CloseCode.SLOW_CONSUMER, "slow_consumer", 1)
+        elif isinstance(self.session, Live | Syncing):
+            self.apply(self.session.tick(now))
+
+    def due(self, now: Millis) -> None:
+        """No hello came, or the close handshake was not finished."""
+        if self.ended:
+            self.transport.abort()
+        elif isinstance(self.session, AwaitingHello):
+            self.apply(self.session.tick(now))
+        elif isinstance(self.session, Hailed):
+            self.farewell(CloseCode.TRY_LATER, "overloaded", self.desk.pressure.come_back_s())
+
+    def unthrottle(self, rest: bytes) -> None:
+        """Hears again what had to wait."""
+        self.spent = 0
+        if self.transport.is_closing():
+            return
+        if rest:
+            self._hear_slowly(rest)
+        if self not in self.desk.throttled:
+            self.transport.resume_reading()
+
+    # Inside
+
+    def _hear(self, data: bytes) -> None:
+        for opcode, payload in self.reader.feed(data):
+            if opcode <= BINARY:
+                self._frame(opcode, payload)
+            elif opcode == CLOSE:
+                self._close_answered(payload)
+            elif opcode == FAULT:
+                self._close(read_close(payload)[0], payload)
+            else:
+                self.spent += 1
+                if not isinstance(self.session, AwaitingHello | Hailed):
+                    self.session.heard(self.desk.now)
+                if opcode == PING and not self.ended:
+                    self.transport.write(encode_frame(PONG, payload))
+
+    def _hear_slowly(self, data: bytes) -> None:
+        budget = self.desk.settings.frames_per_second
+        for start in range(0, len(data), _SLICE):
+            if self.spent > budget:
+                self._throttle(data[start:])
+                return
+            self._hear(data[start : start + _SLICE])
+        if self.spent > budget:
+            self._throttle(b"")
+
+    def _throttle(self, rest: bytes) -> None:
+        desk = self.desk
+        second = desk.now // 1_000
+        if second != self.spent_in and not rest and desk.acks.waiting < desk.settings.acks_waiting:
+            self.spent_in = second
+            self.spent = 0
+            return
+        if self not in desk.throttled:
+            desk.counters[Count.THROTTLED] += 1
+            self.transport.pause_reading()
+        desk.throttled[self] = rest
+
+    def _frame(self, opcode: int, payload: bytes) -> None:
+        session = self.session
+        desk = self.desk
+        self.spent += 1
+        try:
+            if (opcode == TEXT) is not self.codec.text:
+                raise Unparsable("text and binary are not exchangeable")
+            frame = self.codec.client_frame(payload)
+        except Unparsable:
+            self.farewell(CloseCode.UNPARSABLE, "unparsable")
+            return
+        if isinstance(session, Live | Syncing):
+            if self.ended and type(frame) is not Ack:
+                return
+            for effect in session.receive(frame, desk.now):
+                if type(effect) is Acknowledge:
+                    self._acknowledge(session, effect)
+                else:
+                    self.apply((effect,))
+        elif self.ended:
+            return
+        elif isinstance(session, AwaitingHello):
+            answer = session.receive(frame, desk.clock(), desk.manners)
+            if isinstance(answer, Hailed):
+                self.session = answer
+                desk.deadlines.put(self, desk.now + desk.settings.open_within)
+                desk.openings.open(self, answer)
+            else:
+                self.apply((answer,))
+        elif type(frame) is Ack:
+            acks = DeviceAcks(
+                session.identity.app,
+                session.identity.user_id,
+                session.identity.device_id,
+                EVENTS[frame.event],
+                frame.ids,
+            )
+            desk.acks.add(acks)
+
+    def _acknowledge(self, session: Live | Syncing, effect: Acknowledge) -> None:
+        acks = self.desk.acks
+        self.spent += len(effect.ids) >> 4
+        acks.add(DeviceAcks(session.app, session.user_id, session.device_id, effect.event, effect.ids))
+        if acks.waiting > self.desk.settings.acks_waiting:
+            self._throttle(b"")
+
+    def _apply_one(self, effect: Effect) -> None:
+        session = self.session
+        if isinstance(effect, Farewell):
+            self.farewell(effect.code, effect.word, effect.retry_after_s)
+        elif isinstance(effect, Probe):
+            self.transport.write(encode_frame(PING, b""))
+        elif isinstance(effect, Foreground) and isinstance(session, Live | Syncing):
+            presences = self.desk.presences
+            app, user_id, device_id, own = session.app, session.user_id, session.device_id, session.session
+            foreground = effect.foreground
+            self.desk.chores.start(
+                "foreground",
+                lambda: presences.set_foreground(app, user_id, device_id, own, foreground),
+            )
+
+    def _write(self, pieces: list[bytes]) -> None:
+        if pieces:
+            if not self.ended:
+                self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            pieces.clear()
+
+    def _skip(self, session: Live, frame: BusFrame) -> None:
+        """The device takes nothing now: the inbox keeps the message; too much of it, and the line is cut."""
+        session.fall_behind(frame.seq)
+        self.skipped += len(frame.body)
+        if self.skipped > self.desk.settings.slow_bytes:
+            self.farewell(CloseCode.SLOW_CONSUMER, "slow_consumer", 1)
+
+    def _close(self, code: int, payload: bytes) -> None:
+        if self.ended:
+            return
+        self.ended = code
+        desk = self.desk
+        desk.counters[f"{Count.CLOSED}.{code}"] += 1
+        self.transport.write(encode_frame(CLOSE, payload))
+        self._leave(code)
+        desk.deadlines.put(self, desk.now + desk.settings.close_within)
+
+    def _close_answered(self, payload: bytes) -> None:
+        """The peer's half: answered if it began, then the socket goes."""
+        if not self.ended:
+            code, _ = read_close(payload)
+            self.ended = code
+            self.transport.write(encode_frame(CLOSE, payload[:2]))
+            self._leave(code)
+        self.desk.deadlines.put(self, self.desk.now + self.desk.settings.close_within)
+        self.transport.close()
+
+    def _leave(self, code: int) -> None:
+        """Ends the device's place on this node; its presence goes, with a grace unless it meant to leave."""
+        session = self.session
+        if not isinstance(session, Live | Syncing):
+            return
+        desk = self.desk
+        hub = desk.hub
+        if hub.line(session.app, session.device_id) is not self:
+            return
+        hub.detach(session.app, session.device_id, self)
+        app, user_id, device_id, own = session.app, session.user_id, session.device_id, session.session
+        lost = code not in _NO_GRACE
+        now = desk.clock()
+        desk.chores.start(
+            "drop",
+            lambda: desk.presences.drop(app, user_id, device_id, own, now, lost=lost),
+        )

@@ -1,0 +1,82 @@
+"""The opening handshake without I/O, both ends (RFC 6455, 4)."""
+
+import re
+from base64 import b64encode
+from hashlib import sha1
+
+from dispatcher.protocol.frames import CODECS, JSON, Codec
+from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request
+
+_MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==\Z")  # the base64 of 16 bytes
+
+
+class HandshakeFailed(ConnectionError):
+    """The server did not upgrade. ``status``: its answer, 0 where it was no HTTP; ``retry_after_s``: its wish."""
+
+    def __init__(self, status: int, reason: str, retry_after_s: int | None = None) -> None:
+        super().__init__(f"{status} {reason}".strip())
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def accept_key(key: str) -> str:
+    """``Sec-WebSocket-Accept`` for a client's key (4.2.2)."""
+    return b64encode(sha1(key.encode() + _MAGIC, usedforsecurity=False).digest()).decode()
+
+
+def answer_upgrade(request: Request) -> tuple[bytes, Codec]:
+    """The 101 for *request* and the subprotocol agreed on; raises :class:`BadRequest`.
+
+    A client that names no subprotocol gets JSON; one that names only unknown ones is refused.
+    """
+    if "websocket" not in request.tokens("upgrade") or "upgrade" not in request.tokens("connection"):
+        raise BadRequest(426, "this address speaks WebSocket")
+    if request.fields.get("sec-websocket-version") != "13":
+        raise BadRequest(426, "WebSocket version 13 is spoken here")
+    key = request.fields.get("sec-websocket-key", "")
+    if _KEY.match(key) is None:
+        raise BadRequest(400, "Sec-WebSocket-Key is not 16 bytes of base64")
+    offered = [part.strip() for part in request.fields.get("sec-websocket-protocol", "").split(",") if part.strip()]
+    codec = next((CODECS[name] for name in offered if name in CODECS), None)
+    if offered and codec is None:
+        raise BadRequest(400, f"subprotocols spoken here: {', '.join(CODECS)}")
+    chosen = f"Sec-WebSocket-Protocol: {codec.name}\r\n" if codec else ""
+    head = (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept_key(key)}\r\n{chosen}\r\n"
+    )
+    return head.encode(), codec or JSON
+
+
+def ask_upgrade(host: str, target: str, key: bytes, codec: Codec) -> bytes:
+    """A client's request. *key*: 16 random bytes."""
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {b64encode(key).decode()}\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {codec.name}\r\n\r\n"
+    ).encode()
+
+
+def read_upgrade(data: bytes | bytearray, key: bytes, codec: Codec) -> int | None:
+    """The length of the server's 101 in *data*, None while it is not whole; raises :class:`HandshakeFailed`."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        if len(data) > MAX_HEAD:
+            raise HandshakeFailed(0, "the answer's head is too large")
+        return None
+    lines = bytes(data[:end]).decode("latin-1").split("\r\n")
+    version, _, rest = lines[0].partition(" ")
+    status, _, reason = rest.partition(" ")
+    if not version.startswith("HTTP/1.") or not status.isdigit():
+        raise HandshakeFailed(0, "no HTTP answer")
+    pairs = (line.partition(":") for line in lines[1:])
+    fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if status != "101":
+        after = fields.get("retry-after", "")
+        raise HandshakeFailed(int(status), reason, int(after) if after.isdigit() else None)
+    if fields.get("sec-websocket-accept") != accept_key(b64encode(key).decode()):
+        raise HandshakeFailed(101, "the server did not prove that it speaks WebSocket")
+    if fields.get("sec-websocket-protocol") != codec.name or "sec-websocket-extensions" in fields:
+        raise HandshakeFailed(101, "the server chose what was not offered")
+    return end + 4
