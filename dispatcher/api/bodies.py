@@ -5,6 +5,7 @@ Policy: unknown fields and parameters are refused by name, NUL and bad UTF-8 nev
 """
 
 import re
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -22,14 +23,14 @@ T = TypeVar("T")
 
 
 @cache
-def _decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+def _decoder(kind: Hashable) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(kind)
 
 
 def decode(body: bytes, kind: type[T], *, prefix: str = "") -> T:
     """*body* as *kind*; raises Problem 400 or 422. *prefix*: where the body stands in a larger one."""
     try:
-        value = _decoder(kind).decode(body)
+        value: T = _decoder(kind).decode(body)  # type: ignore[arg-type]  # types are hashable
     except msgspec.ValidationError as error:  # a DecodeError too: first
         raise invalid(error, prefix) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

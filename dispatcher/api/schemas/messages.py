@@ -36,11 +36,11 @@ class To(Struct, forbid_unknown_fields=True, kw_only=True):
 class Notification(Struct, forbid_unknown_fields=True, kw_only=True):
     """What the phone shows."""
 
-    title: Annotated[str, Meta(max_length=1_000)] | None | UnsetType = UNSET
-    body: Annotated[str, Meta(max_length=4_000)] | None | UnsetType = UNSET
-    badge: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None | UnsetType = UNSET
-    sound: Annotated[str, Meta(max_length=255)] | None | UnsetType = UNSET
-    image: Annotated[str, Meta(pattern="^https?://", max_length=2_048)] | None | UnsetType = UNSET
+    title: Annotated[str, Meta(max_length=1_000)] | UnsetType | None = UNSET
+    body: Annotated[str, Meta(max_length=4_000)] | UnsetType | None = UNSET
+    badge: Annotated[int, Meta(ge=0, le=2_147_483_647)] | UnsetType | None = UNSET
+    sound: Annotated[str, Meta(max_length=255)] | UnsetType | None = UNSET
+    image: Annotated[str, Meta(pattern="^https?://", max_length=2_048)] | UnsetType | None = UNSET
 
 
 class Sms(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -109,7 +109,7 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
 class BatchOut(Struct):
     """In the order of the request."""
 
-    results: list[BatchResult]
+    results: list[BatchResult | dict[str, Any]]
 
 
 class RecalledOut(Struct):

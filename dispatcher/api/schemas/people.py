@@ -35,12 +35,12 @@ class QuietHours(Struct, forbid_unknown_fields=True, kw_only=True):
 class UserIn(Struct, forbid_unknown_fields=True, kw_only=True):
     """What is left out stays as it is; null takes it away."""
 
-    phone: E164 | None | UnsetType = UNSET
+    phone: E164 | UnsetType | None = UNSET
     phone_verified: bool | UnsetType = UNSET
-    locale: Locale | None | UnsetType = UNSET
-    time_zone: ZoneName | None | UnsetType = UNSET
-    quiet_hours: QuietHours | None | UnsetType = UNSET
-    sms_opt_in: bool | UnsetType = UNSET
+    locale: Locale | UnsetType | None = UNSET
+    time_zone: ZoneName | UnsetType | None = UNSET
+    quiet_hours: QuietHours | UnsetType | None = UNSET
+    sms_opt_in: bool | UnsetType | None = UNSET
     muted_classes: Annotated[list[ClassName], Meta(max_length=100)] | UnsetType = UNSET
 
 
@@ -53,7 +53,7 @@ class UserOut(Struct, kw_only=True):
     locale: str | None
     time_zone: str | None
     quiet_hours: QuietHours | None
-    sms_opt_in: bool
+    sms_opt_in: bool | None
     muted_classes: list[str]
     devices: list[str]
 

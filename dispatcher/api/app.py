@@ -1,0 +1,50 @@
+"""The HTTP API as an ASGI app."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+from litestar import Litestar
+from litestar.datastructures import State
+
+from dispatcher.api import docs_page, openapi
+from dispatcher.api.access import Access
+from dispatcher.api.answers import on_error
+from dispatcher.api.core import Core
+from dispatcher.api.door import Door
+from dispatcher.api.routes import devices, inbox, messages, operations, strategies, users
+
+#: What a request may weigh, batches aside.
+MAX_BODY_BYTES = 512 * 1024
+
+
+def create_app(core: Core) -> Litestar:
+    """All routes over *core*; every error leaves as ``application/problem+json``."""
+    app = Litestar(
+        route_handlers=[
+            *messages.ROUTES,
+            *users.ROUTES,
+            *devices.ROUTES,
+            *inbox.ROUTES,
+            *strategies.ROUTES,
+            *operations.ROUTES,
+        ],
+        guards=[Access(core).admit],
+        exception_handlers={Exception: on_error},
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=None,
+        logging_config=None,
+        state=State({"core": core}),
+        debug=False,
+    )
+    document = openapi.describe(app, _version())
+    app.state.openapi = msgspec.json.encode(document)
+    app.state.docs = docs_page.render(document)
+    app.asgi_handler = Door(app.asgi_handler, core)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("pushpath")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0"

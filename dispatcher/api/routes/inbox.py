@@ -1,0 +1,147 @@
+"""What phones pull and prove; what carriers report."""
+
+import asyncio
+import contextlib
+
+from litestar import get, post
+
+from dispatcher.api.access import Backend, HttpRequest, Phone, caller_of
+from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id, raw_answer
+from dispatcher.api.bodies import decode, read_form, read_query
+from dispatcher.api.contract import Contract, Scope, scopes
+from dispatcher.api.core import Core
+from dispatcher.api.schemas.inbox import (
+    CountsOut,
+    InboxOut,
+    InboxParams,
+    ReceiptIn,
+    ReceiptsIn,
+    to_inbox_query,
+    to_receipt,
+)
+from dispatcher.api.schemas.shared import NoParams
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.requests import Counts, InboxQuery, ReceiptItem
+from dispatcher.errors import Kind, Problem
+
+MAX_CALLBACK_BYTES = 64 * 1024
+
+
+def _whose(caller: Backend | Phone, user_id: str | None, field: str = "user_id") -> str:
+    """The user asked for: the device token's own, or the one that a backend names."""
+    if isinstance(caller, Phone):
+        if user_id not in {None, caller.identity.user_id}:
+            raise Problem(Kind.NOT_YOURS, "the device token is of another user")
+        return caller.identity.user_id
+    if user_id is None:
+        raise Problem.invalid(field, "required with an API key")
+    return user_id
+
+
+async def _left(request: HttpRequest) -> None:
+    """Returns once the caller hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _pull_waiting(
+    request: HttpRequest, core: Core, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait: Millis
+) -> bytes | None:
+    """A long-poll that ends when its caller leaves: None then. Draining ends it from inside."""
+    pulling = asyncio.ensure_future(core.pull(app, user_id, device_id, query, wait))
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({pulling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await pulling if pulling.done() else None
+    finally:
+        for task in (pulling, leaving):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaving
+
+
+@get(
+    "/v1/inbox",
+    opt=Contract(
+        summary="Pull what waits for a user",
+        tag="Inbox",
+        scopes=scopes(Scope.READ),
+        phones=True,
+        query=InboxParams,
+        answers={200: InboxOut},
+    ).opt(),
+)
+async def inbox(request: HttpRequest) -> Answer:
+    """Newest first; with ``after`` what came since, oldest first. ``wait`` is cut to 5 s here, 60 s on the gateway."""
+    core, caller = core_of(request), caller_of(request)
+    params = read_query(request.scope["query_string"], InboxParams)
+    query, wait = to_inbox_query(params)
+    user_id = _whose(caller, params.user_id)
+    device_id = caller.identity.device_id if isinstance(caller, Phone) else None
+    if not wait or core.draining.is_set():
+        return raw_answer(await core.pull(caller.app, user_id, device_id, query, 0))
+    page = await _pull_waiting(request, core, caller.app, user_id, device_id, query, wait)
+    return no_content() if page is None else raw_answer(page)
+
+
+def _item(caller: Backend | Phone, receipt: ReceiptIn, field: str) -> ReceiptItem:
+    user_id = _whose(caller, receipt.user_id, f"{field}.user_id")
+    device_id = receipt.device_id
+    if isinstance(caller, Phone):
+        if device_id not in {None, caller.identity.device_id}:
+            raise Problem(Kind.NOT_YOURS, "the device token is of another device")
+        device_id = caller.identity.device_id
+    return to_receipt(receipt, field, user_id, device_id)
+
+
+@post(
+    "/v1/receipts",
+    status_code=200,
+    opt=Contract(
+        summary="Prove deliveries",
+        tag="Inbox",
+        scopes=scopes(Scope.DEVICES),
+        phones=True,
+        body=ReceiptsIn,
+        query=NoParams,
+        answers={200: CountsOut},
+    ).opt(),
+)
+async def receipts(request: HttpRequest) -> Answer:
+    """Applied when answered; in any order, any number of times. Foreign ids count as unknown."""
+    core, caller = core_of(request), caller_of(request)
+    read_query(request.scope["query_string"], NoParams)
+    sent = decode(await request.body(), ReceiptsIn).receipts
+    items = [_item(caller, receipt, f"receipts[{index}]") for index, receipt in enumerate(sent)]
+    counts = await core.receive(caller.app, items, core.clock()) if items else Counts()
+    return answer(counts)
+
+
+@post(
+    "/v1/callbacks/sms/{provider:str}/{attempt_id:str}",
+    status_code=204,
+    request_max_body_size=MAX_CALLBACK_BYTES,
+    opt=Contract(
+        summary="A carrier's signed status",
+        tag="Inbox",
+        signed="X-Twilio-Signature",
+        body=dict[str, str],
+        media=("application/x-www-form-urlencoded",),
+        answers={204: None},
+        problems=(403, 404, 413),
+    ).opt(),
+)
+async def sms_callback(request: HttpRequest, provider: str, attempt_id: str) -> Answer:
+    """A bad signature is 403 and changes nothing."""
+    params = read_form(await request.body())
+    signature = request.headers.get("x-twilio-signature", "")
+    if not signature:
+        raise Problem(Kind.BAD_SIGNATURE, "the callback is not signed")
+    path, query = request.scope["raw_path"].partition(b"?")[0], request.scope["query_string"]
+    url_path = (path + b"?" + query if query else path).decode("ascii", "replace")
+    provider, attempt_id = path_id(provider, "provider"), path_id(attempt_id, "attempt_id")
+    await core_of(request).sms_callback(provider, attempt_id, url_path, params, signature)
+    return no_content()
+
+
+ROUTES = (inbox, receipts, sms_callback)
