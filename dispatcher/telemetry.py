@@ -25,16 +25,17 @@ class Name(StrEnum):
     """Every metric's name."""
 
     ATTEMPTS = "pushpath_provider_attempts"
-    OUTCOMES = "pushpath_provider_outcomes"
     PROVIDER_SECONDS = "pushpath_provider_request_seconds"
     CIRCUIT = "pushpath_provider_circuit_state"
+    TOKENS_DEAD = "pushpath_provider_tokens_dead"
     STAGE_SECONDS = "pushpath_pipeline_stage_seconds"
     STAGE_MEMBERS = "pushpath_pipeline_stage_members"
     QUEUE_AGE = "pushpath_pipeline_queue_age_seconds"
     SWEEP_LATE = "pushpath_pipeline_sweep_lateness_seconds"
     GATHERED = "pushpath_pipeline_gathered"
     LATE_SENDS = "pushpath_pipeline_late_sends"
-    BORDER_FAILURES = "pushpath_pipeline_border_failures"
+    LOST_CLAIMS = "pushpath_pipeline_lost_claims"
+    FAILED_BORDERS = "pushpath_pipeline_border_failures"
     HTTP_REQUESTS = "pushpath_http_requests"
     HTTP_SECONDS = "pushpath_http_request_seconds"
     CONNECTIONS = "pushpath_gateway_connections"
@@ -69,18 +70,21 @@ class Metrics:
         self._reasons: set[str] = set()
         counter, histogram, gauge = self._counter, self._histogram, self._gauge
         self._series: dict[Name, _Labelled] = {
-            Name.ATTEMPTS: counter(Name.ATTEMPTS, "Attempts handed to a provider", "path"),
-            Name.OUTCOMES: counter(Name.OUTCOMES, "What providers answered", "path", "outcome", "reason"),
-            Name.PROVIDER_SECONDS: histogram(Name.PROVIDER_SECONDS, "Time of one provider call", _REQUEST, "path"),
+            Name.ATTEMPTS: counter(
+                Name.ATTEMPTS, "Attempts by what the provider answered", "path", "outcome", "reason"
+            ),
+            Name.PROVIDER_SECONDS: histogram(Name.PROVIDER_SECONDS, "Provider's answer time", _REQUEST, "path"),
             Name.CIRCUIT: gauge(Name.CIRCUIT, "0 closed, 1 half open, 2 open", "mostrecent", "path", "name"),
+            Name.TOKENS_DEAD: counter(Name.TOKENS_DEAD, "Tokens dropped by their provider's verdict", "path"),
             Name.STAGE_SECONDS: histogram(Name.STAGE_SECONDS, "Time of one batch in one stage", _REQUEST, "stage"),
             Name.STAGE_MEMBERS: counter(Name.STAGE_MEMBERS, "Deliveries that passed a stage", "stage"),
-            Name.QUEUE_AGE: histogram(Name.QUEUE_AGE, "How long what was claimed had been due", _LATENESS, "queue"),
-            Name.SWEEP_LATE: histogram(Name.SWEEP_LATE, "How late the sweep found a deadline", _LATENESS),
-            Name.GATHERED: histogram(Name.GATHERED, "What travelled together", _SIZES, "what"),
+            Name.QUEUE_AGE: gauge(Name.QUEUE_AGE, "Age of the oldest due member", "mostrecent", "queue", "lane"),
+            Name.SWEEP_LATE: histogram(Name.SWEEP_LATE, "From due to taken", _LATENESS, "queue"),
+            Name.GATHERED: histogram(Name.GATHERED, "What travelled together in one flush", _SIZES, "what"),
             Name.LATE_SENDS: counter(Name.LATE_SENDS, "Requests written after proof was applied: a defect", "path"),
-            Name.BORDER_FAILURES: counter(
-                Name.BORDER_FAILURES, "Uses of a border's failure policy", "border", "policy"
+            Name.LOST_CLAIMS: counter(Name.LOST_CLAIMS, "Work whose cursor had moved on", "queue"),
+            Name.FAILED_BORDERS: counter(
+                Name.FAILED_BORDERS, "Times a border's failure policy was used", "border", "policy"
             ),
             Name.HTTP_REQUESTS: counter(Name.HTTP_REQUESTS, "Requests", "method", "route", "status"),
             Name.HTTP_SECONDS: histogram(Name.HTTP_SECONDS, "Request time, long-polls included", _REQUEST, "route"),
@@ -88,12 +92,13 @@ class Metrics:
             Name.ACCEPTED: counter(Name.ACCEPTED, "Deliveries accepted", "class"),
             Name.SETTLED: counter(Name.SETTLED, "Deliveries settled", "class", "end"),
             Name.CONFIRMED: counter(Name.CONFIRMED, "Deliveries confirmed", "class", "path"),
-            Name.PROOF_SECONDS: histogram(Name.PROOF_SECONDS, "From acceptance to proof", _PROOF, "path"),
-            Name.SMS_SEGMENTS: counter(Name.SMS_SEGMENTS, "SMS segments handed to a carrier", "class"),
+            Name.PROOF_SECONDS: histogram(Name.PROOF_SECONDS, "From the attempt to its proof", _PROOF, "path"),
+            Name.SMS_SEGMENTS: counter(Name.SMS_SEGMENTS, "SMS segments", "state"),
             Name.RECEIPTS: counter(Name.RECEIPTS, "Receipts by what became of them", "result"),
         }
+
         for path in Path:  # what must stay 0 is shown as 0, so that an alarm can tell it from silence
-            self._at(Name.LATE_SENDS, path.value)
+            self._at(Name.LATE_SENDS, path)
 
     def _counter(self, name: Name, text: str, *labels: str) -> Any:
         return self._client.Counter(name, text, labels, registry=self._registry)
@@ -127,45 +132,52 @@ class Metrics:
 
     # Providers: are they there?
 
-    def attempted(self, path: str, count: int, seconds: float) -> None:
-        """*count* attempts that shared one call of *seconds*."""
-        self._at(Name.ATTEMPTS, path).inc(count)
+    def attempted(self, path: Path, outcome: str, reason: str = "", count: int = 1) -> None:
+        """*outcome* in the words of the API (``handed_over``, ``token_dead`` ...); *reason* from the vendor table."""
+        self._at(Name.ATTEMPTS, path, outcome, self._bounded(self._reasons, reason, MAX_REASONS)).inc(count)
+
+    def provider_answered(self, path: Path, seconds: float) -> None:
+        """One request's time on the wire."""
         self._at(Name.PROVIDER_SECONDS, path).observe(seconds)
 
-    def outcome(self, path: str, kind: str, reason: str) -> None:
-        """One answer: *kind* in the words of the API (``handed_over``, ``token_dead`` ...), *reason* the vendor's."""
-        self._at(Name.OUTCOMES, path, kind, self._bounded(self._reasons, reason, MAX_REASONS)).inc()
+    def circuit(self, path: Path, name: str, state: CircuitState) -> None:
+        """A provider's circuit as it is now."""
+        self._at(Name.CIRCUIT, path, name).set(list(CircuitState).index(state))
 
-    def circuit(self, path: str, name: str, state: str) -> None:
-        """A provider's circuit as it is now: one of :class:`CircuitState`."""
-        self._at(Name.CIRCUIT, path, name).set(list(CircuitState).index(CircuitState(state)))
+    def token_died(self, path: Path, count: int = 1) -> None:
+        """Tokens dropped."""
+        self._at(Name.TOKENS_DEAD, path).inc(count)
 
     # Pipeline: does it keep up?
 
-    def stage(self, stage: str, seconds: float, count: int) -> None:
-        """One batch of *count* deliveries through one stage (accept, plan, send, receive, sweep, archive)."""
+    def stage(self, stage: str, seconds: float, members: int) -> None:
+        """One batch through one stage (accept, plan, send.apns, receive, sweep, archive)."""
         self._at(Name.STAGE_SECONDS, stage).observe(seconds)
-        self._at(Name.STAGE_MEMBERS, stage).inc(count)
+        self._at(Name.STAGE_MEMBERS, stage).inc(members)
 
-    def queue_age(self, queue: str, seconds: float) -> None:
-        """How long what was claimed had been due."""
-        self._at(Name.QUEUE_AGE, queue).observe(max(0.0, seconds))
+    def queue_age(self, queue: str, lane: str, seconds: float) -> None:
+        """Age of the oldest due member of a queue; 0 where none waits."""
+        self._at(Name.QUEUE_AGE, queue, lane).set(seconds)
 
-    def sweep_lateness(self, seconds: float) -> None:
-        """How late the sweep found a deadline."""
-        self._at(Name.SWEEP_LATE).observe(max(0.0, seconds))
+    def taken_late(self, queue: str, seconds: float) -> None:
+        """How long after its due time something was taken."""
+        self._at(Name.SWEEP_LATE, queue).observe(max(0.0, seconds))
 
-    def gathered(self, what: str, count: int) -> None:
-        """How many travelled together."""
-        self._at(Name.GATHERED, what).observe(count)
+    def gathered(self, what: str, size: int) -> None:
+        """Requests or members in one flush."""
+        self._at(Name.GATHERED, what).observe(size)
 
-    def late_send(self, path: str, count: int) -> None:
-        """Requests written after proof or end was applied (invariant 4)."""
+    def late_send(self, path: Path, count: int = 1) -> None:
+        """A request was written after proof, end, recall or ttl was applied (invariant 4)."""
         self._at(Name.LATE_SENDS, path).inc(count)
 
-    def border_failed(self, border: str, policy: str) -> None:
+    def lost_claim(self, queue: str, count: int = 1) -> None:
+        """Work that came too late: its cursor had moved on."""
+        self._at(Name.LOST_CLAIMS, queue).inc(count)
+
+    def border_failed(self, border: str, policy: str, count: int = 1) -> None:
         """A border failed and its stated policy (``open``, ``closed``, ``retry``) was used."""
-        self._at(Name.BORDER_FAILURES, border, policy).inc()
+        self._at(Name.FAILED_BORDERS, border, policy).inc(count)
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request; *route* is its template, never the path."""
@@ -178,24 +190,27 @@ class Metrics:
 
     # Business: does it do its job?
 
-    def accepted(self, klass: str, count: int) -> None:
+    def accepted(self, klass: str, count: int = 1) -> None:
         """Deliveries (not messages) accepted."""
         self._at(Name.ACCEPTED, self._class(klass)).inc(count)
 
-    def settled(self, klass: str, end: str, count: int) -> None:
+    def settled(self, klass: str, end: str, count: int = 1) -> None:
         """Deliveries that reached *end*."""
         self._at(Name.SETTLED, self._class(klass), end).inc(count)
 
-    def confirmed(self, klass: str, path: str, seconds: float) -> None:
-        """One confirmation over *path*, *seconds* after the message was accepted."""
-        self._at(Name.CONFIRMED, self._class(klass), path).inc()
+    def confirmed(self, klass: str, path: Path | None, count: int = 1) -> None:
+        """Deliveries whose proof came over *path*."""
+        self._at(Name.CONFIRMED, self._class(klass), path or "none").inc(count)
+
+    def proof_took(self, path: Path, seconds: float) -> None:
+        """From the attempt to its proof."""
         self._at(Name.PROOF_SECONDS, path).observe(max(0.0, seconds))
 
-    def sms_segments(self, klass: str, count: int) -> None:
-        """Segments handed to a carrier."""
-        self._at(Name.SMS_SEGMENTS, self._class(klass)).inc(count)
+    def sms_segments(self, state: str, count: int) -> None:
+        """*state*: reserved, sent, delivered, failed, released."""
+        self._at(Name.SMS_SEGMENTS, state).inc(count)
 
-    def receipts(self, *, accepted: int, unknown: int, duplicate: int) -> None:
+    def receipts(self, *, accepted: int = 0, unknown: int = 0, duplicate: int = 0) -> None:
         """What became of a list of receipts."""
         for result, count in (("accepted", accepted), ("unknown", unknown), ("duplicate", duplicate)):
             if count:
