@@ -88,7 +88,7 @@ def read_orders(pipe: IO[bytes]) -> dict[Identity, int]:
 
 
 def reap(left: dict[Identity, int], *, grace: float) -> None:
-    """Signal each process once, and its group with SIGKILL after *grace* seconds."""
+    """Signal each process once, and all it left of its group with SIGKILL when it has ended or *grace* is over."""
     for identity, number in left.items():
         if runs(identity):
             with contextlib.suppress(OSError):
@@ -97,5 +97,6 @@ def reap(left: dict[Identity, int], *, grace: float) -> None:
     while time.monotonic() < deadline and any(runs(identity) for identity in left):
         time.sleep(0.1)
     for identity in left:
-        if runs(identity):
+        # While a group has members its number is not given to a new process; a living stranger means it was.
+        if identify(identity.pid) in (None, identity):
             signal_group(identity.pid, signal.SIGKILL)

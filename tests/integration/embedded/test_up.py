@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dispatcher.embedded.errors import LaunchError
+from dispatcher.embedded.places import DataDirectory
 from dispatcher.embedded.probes import answers_http
 from dispatcher.embedded.process import identify
 from dispatcher.embedded.upfile import read_up_file
@@ -70,6 +71,8 @@ def data() -> Iterator[Path]:
     parent.chmod(0o711)
     yield parent / "data"
     _eventually(lambda: not _processes_of(parent))
+    for left in parent.iterdir():
+        DataDirectory(left, fresh=True).discard()
     shutil.rmtree(parent)
 
 
@@ -122,6 +125,7 @@ def test_what_dies_is_started_again_at_the_same_address(up: Callable[..., Up], n
 def test_a_killed_supervisor_takes_everything_along_and_can_be_started_again(up: Callable[..., Up], data: Path) -> None:
     killed = up()
     killed.announced()
+    grandchild = int((data / "logs/worker.log").read_text().splitlines()[0])
     killed.stop(signal.SIGKILL)
     with pytest.raises(LaunchError, match="has died"):
         killed.document()
@@ -129,7 +133,8 @@ def test_a_killed_supervisor_takes_everything_along_and_can_be_started_again(up:
     again.announced()
     pids = set(again.document()["pids"].values()) - {None}
     strangers = _processes_of(data) - pids - {again.process.pid}
-    assert {_parent(pid) for pid in strangers} <= pids, "only the new servers' own processes"
+    assert {_parent(pid) for pid in strangers} <= {*pids, again.process.pid}, "only the new supervisor's own"
+    _eventually(lambda: identify(grandchild) is None)
     assert again.stop() < 10
 
 
