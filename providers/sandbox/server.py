@@ -139,7 +139,7 @@ class _Ports(NamedTuple):
 
 
 def _tls(certificate: CertificateFiles, *protocols: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate.chain, certificate.key)
     context.set_alpn_protocols(list(protocols))

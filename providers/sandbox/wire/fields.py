@@ -41,6 +41,7 @@ def read_head(fields: Iterable[Header]) -> RequestHead:
     pseudo: dict[bytes, bytes] = {}
     headers: list[Header] = []
     length: int | None = None
+    has_host = False
     for name, value in fields:
         if name[:1] == b":":
             if headers or name in pseudo or name not in _PSEUDO:
@@ -51,6 +52,8 @@ def read_head(fields: Iterable[Header]) -> RequestHead:
             _check(name, value)
             if name == b"content-length":
                 length = _length(value, length)
+        elif name == b"host":
+            has_host = True
         headers.append((name, value))
     try:
         method, path = pseudo[b":method"].decode("ascii"), pseudo[b":path"].decode("ascii")
@@ -60,7 +63,7 @@ def read_head(fields: Iterable[Header]) -> RequestHead:
     if not path:
         raise MalformedError
     authority = pseudo.get(b":authority")
-    if authority is not None and not any(name == b"host" for name, _ in headers):
+    if authority is not None and not has_host:
         headers.append((b"host", authority))
     return RequestHead(method, path, headers, length)
 

@@ -6,9 +6,6 @@ the ``h2`` library, curl and aioapns judge it in the tests. Server push, CONNECT
 
 from typing import NamedTuple
 
-from hpack import Decoder
-from hpack.exceptions import HPACKError
-
 from providers.sandbox.wire.fields import MalformedError, RequestHead, read_head
 from providers.sandbox.wire.frames import (
     ACK,
@@ -49,6 +46,7 @@ from providers.sandbox.wire.frames import (
     FatalError,
     frame,
 )
+from providers.sandbox.wire.header_table import HeaderBlockError, HeaderDecoder
 from providers.sandbox.wire.http2_writer import AnswerWriter, Stream
 
 
@@ -66,7 +64,7 @@ class Http2Core(AnswerWriter):
     def __init__(self, streams: int, window: int = 1 << 20) -> None:
         super().__init__()
         self.closed = False  #: nothing more is read; write the output and close
-        self._decoder = Decoder(max_header_list_size=MAX_HEADER_BLOCK)
+        self._decoder = HeaderDecoder(MAX_HEADER_BLOCK)
         self._buffer = bytearray()
         self._preface_seen = False
         self._settings_seen = False
@@ -236,9 +234,9 @@ class Http2Core(AnswerWriter):
 
     def _on_block(self, stream: int, flags: int, block: bytes, requests: list[RequestReceived]) -> None:
         try:
-            fields = self._decoder.decode(block, raw=True)
-        except HPACKError as error:
-            raise FatalError(COMPRESSION_ERROR, type(error).__name__) from error
+            fields = self._decoder.decode(block)
+        except HeaderBlockError as error:
+            raise FatalError(COMPRESSION_ERROR, str(error)) from error
         state = self._streams.get(stream)
         if state is not None:
             self._on_trailers(stream, state, flags, requests)
