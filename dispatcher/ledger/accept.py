@@ -5,6 +5,8 @@ transaction and one round trip. Keys are written in sorted order, so two process
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -12,18 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY, Millis
 from dispatcher.domain.ids import home_day
+from dispatcher.ledger.columns import as_integers, as_texts, integers, optional_bytes, texts
 from dispatcher.ledger.engine import Connection, ask
 from dispatcher.ports.messages import Acceptance, Submission, Verdict
 
 #: How long an id stays taken, from acceptance or from the due time where that is later.
 KEYS_KEPT: Millis = 7 * DAY
 
-_STORE = """
+_STORE = f"""
 WITH taken AS (
     INSERT INTO message_keys AS k
         (app, message_id, content_hash, home, place, recipients, accepted_at, expires_at)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::int[], $6::int[], $7::bigint[],
-        $8::bigint[])
+    SELECT * FROM unnest({as_texts(1)}, {as_texts(2)}, $3::bytea[], {as_integers(4)}, {as_integers(5, "int")},
+        {as_integers(6, "int")}, {as_integers(7)}, {as_integers(8)})
     ON CONFLICT (app, message_id) DO UPDATE SET content_hash = excluded.content_hash, home = excluded.home,
         place = excluded.place, recipients = excluded.recipients, accepted_at = excluded.accepted_at,
         expires_at = excluded.expires_at
@@ -32,8 +35,9 @@ WITH taken AS (
 ), stored AS (
     INSERT INTO messages (app, message_id, home, place, recipients, accepted_at, day, idx, class, due, content,
         user_ids, device_ids)
-    SELECT m.* FROM unnest($1::text[], $2::text[], $4::bigint[], $5::int[], $6::int[], $7::bigint[], $9::int[],
-        $10::int[], $11::text[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[])
+    SELECT m.* FROM unnest({as_texts(1)}, {as_texts(2)}, {as_integers(4)}, {as_integers(5, "int")},
+        {as_integers(6, "int")}, {as_integers(7)}, {as_integers(9, "int")}, {as_integers(10, "int")}, {as_texts(11)},
+        {as_integers(12)}, $13::bytea[], $14::bytea[], $15::bytea[])
         AS m(app, message_id, home, place, recipients, accepted_at, day, idx, class, due, content, user_ids, device_ids)
     JOIN taken USING (home, place)
 ), housed AS (
@@ -43,8 +47,8 @@ WITH taken AS (
     WHERE home IN (SELECT home FROM taken)
     ON CONFLICT (day, home) DO UPDATE SET size = greatest(h.size, excluded.size), due = least(h.due, excluded.due)
 )
-SELECT home, place FROM taken
-"""
+SELECT count(*) FROM taken
+"""  # noqa: S608
 
 #: Primary key of message_keys.
 _STANDING = """
@@ -63,133 +67,150 @@ _SPOILT = (
 )
 
 _encode = msgspec.msgpack.Encoder().encode
-_Row = tuple[object, ...]
-_Key = tuple[str, str]
+_Verdicts = dict[int, Acceptance | Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A submission with its contents as the ledger keeps them; ``number``: where it stands in the call."""
+
+    number: int
+    submission: Submission
+    content: bytes
+    user_ids: bytes
+    device_ids: bytes | None
 
 
 async def accept(engine: AsyncEngine, submissions: Sequence[Submission], now: Millis) -> list[Acceptance | Exception]:
     """See :meth:`dispatcher.ports.messages.Messages.accept`."""
-    results: dict[int, Acceptance | Exception] = {}
-    firsts: dict[_Key, int] = {}
-    rows: dict[int, _Row] = {}
-    echoes: list[tuple[int, int]] = []
-    for number, submission in enumerate(submissions):
-        key = (submission.message.app, submission.message.message_id)
-        first = firsts.setdefault(key, number)
-        if first != number:
-            echoes.append((number, first))
-            continue
-        try:
-            rows[number] = _row(submission, now)
-        except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
-            results[number] = error
-    group = sorted(rows, key=lambda number: (rows[number][0], rows[number][1]))
-    results |= await _store(engine, submissions, rows, group, now)
-    for number, first in echoes:
-        results[number] = _echo(submissions[number], submissions[first], results[first])
-    return [results[number] for number in range(len(submissions))]
+    verdicts: _Verdicts = {}
+    waiting = list(enumerate(submissions))
+    while waiting:  # again only for ids that stand in the call more than once: the later ones meet the first's key
+        group: dict[tuple[str, str], _Packed] = {}
+        later = []
+        for number, submission in waiting:
+            key = _key(submission)
+            if key in group:
+                later.append((number, submission))
+                continue
+            try:
+                group[key] = _pack(number, submission)
+            except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
+                verdicts[number] = error
+        verdicts |= await _store(engine, [group[key] for key in sorted(group)], now)
+        waiting = later
+    return [verdicts[number] for number in range(len(submissions))]
 
 
-async def _store(
-    engine: AsyncEngine, submissions: Sequence[Submission], rows: dict[int, _Row], group: list[int], now: Millis
-) -> dict[int, Acceptance | Exception]:
-    """The group in one transaction; where a row spoils it, its halves."""
+async def _store(engine: AsyncEngine, group: list[_Packed], now: Millis) -> _Verdicts:
+    """The group, sorted by key, in one transaction; where a row spoils it, its halves."""
     if not group:
         return {}
 
-    async def work(connection: Connection) -> dict[int, Acceptance | Exception]:
-        return await _take(connection, submissions, rows, group, now)
+    async def work(connection: Connection) -> _Verdicts:
+        return await _take(connection, group, now)
 
     try:
         return await ask(engine, work)
     except _SPOILT as error:
         if len(group) == 1:
-            return {group[0]: error}
+            return {group[0].number: error}
     half = len(group) // 2
-    first = await _store(engine, submissions, rows, group[:half], now)
-    return first | await _store(engine, submissions, rows, group[half:], now)
+    return await _store(engine, group[:half], now) | await _store(engine, group[half:], now)
 
 
-async def _take(
-    connection: Connection, submissions: Sequence[Submission], rows: dict[int, _Row], group: list[int], now: Millis
-) -> dict[int, Acceptance | Exception]:
-    columns = zip(*(rows[number] for number in group), strict=True)
-    homes = zip(*_homes([submissions[number] for number in group]), strict=True)
-    records = await connection.fetch(_STORE, *columns, now, *homes)
-    taken = {(record[0], record[1]) for record in records}
-    results: dict[int, Acceptance | Exception] = {}
-    others = []
-    for number in group:
-        submission = submissions[number]
-        if (submission.home, submission.place) in taken:
-            results[number] = _acceptance(submission, Verdict.NEW)
-        else:
-            others.append(number)
-    if others:
-        results |= await _stood_before(connection, submissions, others)
-    if vanished := [number for number in others if number not in results]:  # a key dropped for its age in between
-        results |= await _take(connection, submissions, rows, vanished, now)
-    return results
+async def _take(connection: Connection, group: list[_Packed], now: Millis) -> _Verdicts:
+    taken = await connection.fetchval(_STORE, *_columns(group, now), now, *_homes(group))
+    if taken == len(group):
+        return {packed.number: _new(packed.submission) for packed in group}
+    verdicts = await _standing(connection, group)
+    if vanished := [packed for packed in group if packed.number not in verdicts]:  # a key dropped for its age just now
+        verdicts |= await _take(connection, vanished, now)
+    return verdicts
 
 
-async def _stood_before(
-    connection: Connection, submissions: Sequence[Submission], others: list[int]
-) -> dict[int, Acceptance | Exception]:
-    messages = [submissions[number].message for number in others]
+async def _standing(connection: Connection, group: list[_Packed]) -> _Verdicts:
+    """Whose the keys are now: ours, since just now or since a try whose answer was lost, or another's."""
+    messages = [packed.submission.message for packed in group]
     records = await connection.fetch(
         _STANDING, [message.app for message in messages], [message.message_id for message in messages]
     )
     standing = {(record["app"], record["message_id"]): record for record in records}
-    results: dict[int, Acceptance | Exception] = {}
-    for number in others:
-        submission = submissions[number]
-        record = standing.get((submission.message.app, submission.message.message_id))
-        if record is None:
-            continue
-        if record["content_hash"] != submission.content_hash:
-            verdict = Verdict.CONFLICT
-        elif (record["home"], record["place"]) == (submission.home, submission.place):
-            verdict = Verdict.NEW  # our own, from a try whose answer was lost
-        else:
-            verdict = Verdict.DUPLICATE
-        results[number] = Acceptance(
-            verdict=verdict,
-            accepted_at=record["accepted_at"],
-            home=record["home"],
-            place=record["place"],
-            recipients=record["recipients"],
-        )
-    return results
+    found = ((packed, standing.get(_key(packed.submission))) for packed in group)
+    return {packed.number: _verdict(packed.submission, record) for packed, record in found if record is not None}
 
 
-def _row(submission: Submission, now: Millis) -> _Row:
-    """One submission as $1 to $15 of the statement have it."""
-    message = submission.message
-    return (
-        message.app,
-        message.message_id,
-        submission.content_hash,
-        submission.home,
-        submission.place,
-        len(submission.user_ids),
-        message.accepted_at,
-        max(now, submission.due) + KEYS_KEPT,
-        home_day(submission.home),
-        submission.index,
-        message.klass,
-        submission.due,
-        _encode(message),
-        _encode(submission.user_ids),
-        None if submission.device_ids is None else _encode(submission.device_ids),
+def _verdict(submission: Submission, record: Any) -> Acceptance:
+    if record["content_hash"] != submission.content_hash:
+        verdict = Verdict.CONFLICT
+    elif (record["home"], record["place"]) == (submission.home, submission.place):
+        verdict = Verdict.NEW
+    else:
+        verdict = Verdict.DUPLICATE
+    return Acceptance(
+        verdict=verdict,
+        accepted_at=record["accepted_at"],
+        home=record["home"],
+        place=record["place"],
+        recipients=record["recipients"],
     )
 
 
-def _homes(submissions: Sequence[Submission]) -> list[_Row]:
-    """One row a home; its size reaches past the last place given out, holes included."""
-    homes: dict[int, list[Submission]] = {}
-    for submission in submissions:
-        homes.setdefault(submission.home, []).append(submission)
+def _new(submission: Submission) -> Acceptance:
+    return Acceptance(
+        verdict=Verdict.NEW,
+        accepted_at=submission.message.accepted_at,
+        home=submission.home,
+        place=submission.place,
+        recipients=len(submission.user_ids),
+    )
+
+
+def _key(submission: Submission) -> tuple[str, str]:
+    return submission.message.app, submission.message.message_id
+
+
+def _pack(number: int, submission: Submission) -> _Packed:
+    devices = submission.device_ids
+    return _Packed(
+        number,
+        submission,
+        _encode(submission.message),
+        _encode(submission.user_ids),
+        None if devices is None else _encode(devices),
+    )
+
+
+def _columns(group: list[_Packed], now: Millis) -> list[object]:
+    """$1 to $15 of the statement."""
+    submissions = [packed.submission for packed in group]
+    messages = [submission.message for submission in submissions]
+    days = {home: home_day(home) for home in {submission.home for submission in submissions}}
     return [
+        texts([message.app for message in messages]),
+        texts([message.message_id for message in messages]),
+        [submission.content_hash for submission in submissions],
+        integers([submission.home for submission in submissions]),
+        integers([submission.place for submission in submissions]),
+        integers([len(submission.user_ids) for submission in submissions]),
+        integers([message.accepted_at for message in messages]),
+        integers([max(now, submission.due) + KEYS_KEPT for submission in submissions]),
+        integers([days[submission.home] for submission in submissions]),
+        integers([submission.index for submission in submissions]),
+        texts([message.klass for message in messages]),
+        integers([submission.due for submission in submissions]),
+        [packed.content for packed in group],
+        [packed.user_ids for packed in group],
+        optional_bytes([packed.device_ids for packed in group]),
+    ]
+
+
+def _homes(group: list[_Packed]) -> list[list[object]]:
+    """$17 to $23: one row a home. Its size reaches past the last place given out, holes included."""
+    homes: dict[int, list[Submission]] = {}
+    for packed in group:
+        homes.setdefault(packed.submission.home, []).append(packed.submission)
+    rows = [
         (
             home,
             home_day(home),
@@ -201,29 +222,4 @@ def _homes(submissions: Sequence[Submission]) -> list[_Row]:
         )
         for home, members in homes.items()
     ]
-
-
-def _acceptance(submission: Submission, verdict: Verdict) -> Acceptance:
-    return Acceptance(
-        verdict=verdict,
-        accepted_at=submission.message.accepted_at,
-        home=submission.home,
-        place=submission.place,
-        recipients=len(submission.user_ids),
-    )
-
-
-def _echo(submission: Submission, first: Submission, result: Acceptance | Exception) -> Acceptance | Exception:
-    """The second one of the same id within a call, judged by the first and by what became of that."""
-    if isinstance(result, Exception):
-        return result
-    same = submission.content_hash == first.content_hash
-    if not same and result.verdict is Verdict.CONFLICT:
-        return result
-    return Acceptance(
-        verdict=Verdict.DUPLICATE if same and result.verdict is not Verdict.CONFLICT else Verdict.CONFLICT,
-        accepted_at=result.accepted_at,
-        home=result.home,
-        place=result.place,
-        recipients=result.recipients,
-    )
+    return [list(column) for column in zip(*rows, strict=True)]

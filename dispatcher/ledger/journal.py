@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.ids import home_day
+from dispatcher.ledger.columns import as_integers, integers
 from dispatcher.ledger.engine import Connection, ask
 
-_APPEND = """
-INSERT INTO journal (day, home, seq, entry) SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bytea[])
+_APPEND = f"""
+INSERT INTO journal (day, home, seq, entry)
+SELECT * FROM unnest({as_integers(1, "int")}, {as_integers(2)}, {as_integers(3)}, $4::bytea[])
 ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608
 #: Primary key of journal.
 _ENTRIES = """
 SELECT home, entry FROM journal WHERE day = ANY($1::int[]) AND home = ANY($2::bigint[]) ORDER BY home, seq
@@ -24,9 +26,10 @@ async def append(engine: AsyncEngine, entries: Sequence[tuple[int, int, bytes]])
         return
     ordered = sorted(entries, key=lambda entry: entry[:2])
     homes, sequences, bodies = zip(*ordered, strict=True)
+    days = integers([home_day(home) for home in homes])
 
     async def work(connection: Connection) -> None:
-        await connection.execute(_APPEND, [home_day(home) for home in homes], homes, sequences, bodies)
+        await connection.execute(_APPEND, days, integers(homes), integers(sequences), bodies)
 
     await ask(engine, work)
 
