@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 
@@ -16,7 +17,7 @@ from providers.credentials import ApnsCredentials, BadCredentials, Credentials, 
 from providers.credentials import read_credentials as _read
 from providers.fcm.access import AccessTokens
 from providers.fcm.provider import HOST, FcmProvider
-from providers.http2 import CurlTransport, Identity
+from providers.http2 import CurlTransport, Http2Transport, Identity, client_context
 from providers.longconn import LongconnProvider
 from providers.poll import PollProvider
 from providers.sms.twilio.provider import TwilioProvider
@@ -157,7 +158,11 @@ def _apns(credentials: ApnsCredentials) -> ApnsProvider:
             certificate=(credentials.certificate_pem or "").encode(),
             key=(credentials.certificate_key_pem or "").encode(),
         )
-    transports = {name: CurlTransport(ca_file=credentials.ca_file, identity=identity) for name in hosts}
+    context = _trust(credentials.ca_file, identity)
+    transports = {
+        name: Http2Transport(host, context=None if host.startswith("http://") else context)
+        for name, host in hosts.items()
+    }
     return ApnsProvider(transports=transports, topic=credentials.topic, signer=signer, hosts=hosts)
 
 
@@ -165,8 +170,17 @@ def _fcm(credentials: FcmCredentials) -> FcmProvider:
     account = credentials.account()
     host = (credentials.endpoint or HOST).rstrip("/")
     return FcmProvider(
-        transport=CurlTransport(ca_file=credentials.ca_file, clear_http2=host.startswith("http://")),
+        transport=Http2Transport(
+            host, context=None if host.startswith("http://") else _trust(credentials.ca_file, None)
+        ),
         access=AccessTokens(account, CurlTransport(ca_file=credentials.ca_file, connections=1)),
         project_id=account.project_id,
         host=host,
     )
+
+
+def _trust(ca_file: str | None, identity: Identity | None) -> ssl.SSLContext:
+    try:
+        return client_context(ca_file, identity)
+    except OSError as fault:  # ssl.SSLError is one
+        raise BadCredentials("ca_file", f"no usable certificates: {fault.strerror or type(fault).__name__}") from None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pycurl
 
 from dispatcher.domain.clock import Millis
-from providers.http2.exchange import Cause, Identity, Kind, Reply, Request, TransportFault
+from providers.http2.exchange import Batch, Cause, Identity, Kind, Reply, Request, TransportFault
 
 _CONNECT = {
     pycurl.E_COULDNT_CONNECT,
@@ -33,24 +33,6 @@ _TLS = {
 _STREAM_ERROR = 92  # CURLE_HTTP2_STREAM, which pycurl does not name
 
 
-class _Call:
-    """One ``exchange``: answers by place, and who waits for all of them."""
-
-    __slots__ = ("answers", "done", "ends_at", "left")
-
-    def __init__(self, count: int, ends_at: float, done: asyncio.Future[None]) -> None:
-        self.answers: list[Reply | TransportFault | None] = [None] * count
-        self.left = count
-        self.ends_at = ends_at
-        self.done = done
-
-    def answer(self, place: int, answer: Reply | TransportFault) -> None:
-        self.answers[place] = answer
-        self.left -= 1
-        if not self.left and not self.done.done():
-            self.done.set_result(None)
-
-
 class _Transfer:
     """An easy handle with what one request needs; used again and again."""
 
@@ -61,7 +43,7 @@ class _Transfer:
         self.lines: list[bytes] = []
         self.body: list[bytes] = []
         self.tries = 0
-        self.call: _Call | None = None
+        self.call: Batch | None = None
         self.place = 0
 
     def before_request(self, *_: object) -> int:
@@ -69,7 +51,7 @@ class _Transfer:
         ok: int = pycurl.PREREQFUNC_OK if self.tries == 1 else pycurl.PREREQFUNC_ABORT
         return ok
 
-    def begin(self, call: _Call, place: int) -> None:
+    def begin(self, call: Batch, place: int) -> None:
         self.call, self.place, self.tries = call, place, 0
         self.lines.clear()
         self.body.clear()
@@ -123,7 +105,7 @@ class CurlTransport:
         self._max_waiting = waiting
         self._connect_timeout_ms = connect_timeout_ms
         self._version = pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE if clear_http2 else pycurl.CURL_HTTP_VERSION_2TLS
-        self._queue: deque[tuple[Request, _Call, int]] = deque()
+        self._queue: deque[tuple[Request, Batch, int]] = deque()
         self._idle: list[_Transfer] = []
         self._under_way: dict[pycurl.Curl, _Transfer] = {}
         self._fresh = False
@@ -143,7 +125,7 @@ class CurlTransport:
         """See :class:`~providers.http2.exchange.Transport`."""
         if not requests:
             return []
-        call = _Call(len(requests), self._loop.time() + deadline_ms / 1_000, self._loop.create_future())
+        call = Batch(len(requests), self._loop.time() + deadline_ms / 1_000, self._loop.create_future())
         for place, request in enumerate(requests):
             if self._closed:
                 call.answer(place, TransportFault(Kind.NEVER_SENT, Cause.CLOSED))
@@ -204,7 +186,7 @@ class CurlTransport:
             easy.setopt(pycurl.SSLKEY_BLOB, self._identity.key)
         return transfer
 
-    def _start(self, request: Request, call: _Call, place: int) -> None:
+    def _start(self, request: Request, call: Batch, place: int) -> None:
         left_ms = int((call.ends_at - self._loop.time()) * 1_000)
         if left_ms <= 0:
             call.answer(place, TransportFault(Kind.NEVER_SENT, Cause.DEADLINE))
@@ -237,7 +219,7 @@ class CurlTransport:
         if call is not None:
             call.answer(place, answer)
 
-    def _abandon(self, call: _Call) -> None:
+    def _abandon(self, call: Batch) -> None:
         for transfer in [found for found in self._under_way.values() if found.call is call]:
             self._finish(transfer, TransportFault(Kind.UNKNOWN, Cause.CLOSED))
         self._queue = deque(waiting for waiting in self._queue if waiting[1] is not call)

@@ -3,6 +3,7 @@
 A fault says the one thing the pipeline must know: whether the other side can have seen the request.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,6 +94,25 @@ class Identity:
 
     def __repr__(self) -> str:
         return "Identity(...)"
+
+
+class Batch:
+    """One ``exchange`` under way: answers by place, and who waits for all of them."""
+
+    __slots__ = ("answers", "done", "ends_at", "left")
+
+    def __init__(self, count: int, ends_at: float, done: asyncio.Future[None]) -> None:
+        self.answers: list[Reply | TransportFault | None] = [None] * count
+        self.left = count
+        self.ends_at = ends_at  #: the loop's time
+        self.done = done
+
+    def answer(self, place: int, answer: Reply | TransportFault) -> None:
+        """The last answer wakes the caller."""
+        self.answers[place] = answer
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
 
 
 class Transport(Protocol):
