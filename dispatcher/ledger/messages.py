@@ -44,7 +44,8 @@ WHERE NOT admitted AND archived_at IS NULL AND due < $2 AND accepted_at < $1 ORD
 """  # noqa: S608
 #: Index homes_open.
 _OPEN = f"""
-SELECT {_HOME} FROM homes WHERE archived_at IS NULL AND admitted AND home > $1 AND day >= $2 ORDER BY home LIMIT $3
+SELECT {_HOME} FROM homes
+WHERE archived_at IS NULL AND (admitted OR $4) AND home > $1 AND day >= $2 ORDER BY home LIMIT $3
 """  # noqa: S608
 #: Primary keys of messages and deliveries.
 _CONTENTS = f"""
@@ -89,11 +90,13 @@ class SqlMessages:
 
         return await ask(self._engine, work)
 
-    async def open_homes(self, after: int, limit: int) -> list[StoredHome]:
+    async def open_homes(self, after: int, limit: int, *, unadmitted: bool = False) -> list[StoredHome]:
         """See the port."""
 
         async def work(connection: Connection) -> list[StoredHome]:
-            return await self._load(connection, await connection.fetch(_OPEN, after, home_day(after), limit))
+            return await self._load(
+                connection, await connection.fetch(_OPEN, after, home_day(after), limit, unadmitted)
+            )
 
         return await ask(self._engine, work)
 

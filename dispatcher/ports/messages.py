@@ -134,8 +134,11 @@ class Messages(Protocol):
     async def unadmitted(self, before: Millis, *, due_before: Millis, limit: int) -> list[StoredHome]:
         """Homes accepted before *before*, due before *due_before*, that the hot store does not have yet."""
 
-    async def open_homes(self, after: int, limit: int) -> list[StoredHome]:
-        """Homes above *after* in id order that are admitted and not fully archived: for rebuilding."""
+    async def open_homes(self, after: int, limit: int, *, unadmitted: bool = False) -> list[StoredHome]:
+        """Homes above *after* in id order that are admitted and not fully archived: for rebuilding.
+
+        *unadmitted*: those that the hot store does not have yet too: for the books.
+        """
 
     async def find(self, app: str, message_id: str) -> StoredMessage | None:
         """By client message id, within the keys' 7 days."""
