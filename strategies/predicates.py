@@ -102,7 +102,7 @@ def _true(tree: Tree) -> ast.expr:
             return _all([_true(inner) for inner in inners])
         case Call(function="_||_", args=inners):
             return _any([_true(inner) for inner in inners])
-        case Call(function="_?_:_", args=(test, yes, no)):
+        case Call(function="_?_:_", args=(test, yes, no)) if not _chooses(test):
             return _any([_all([_true(test), _true(yes)]), _all([_false(test), _true(no)])])
         case Call(function="_!=_", args=(left, right)):
             return _all([*_present(left, right), _compare(left, ast.NotEq(), right)])
@@ -125,13 +125,18 @@ def _false(tree: Tree) -> ast.expr:
             return _any([_false(inner) for inner in inners])
         case Call(function="_||_", args=inners):
             return _all([_false(inner) for inner in inners])
-        case Call(function="_?_:_", args=(test, yes, no)):
+        case Call(function="_?_:_", args=(test, yes, no)) if not _chooses(test):
             return _any([_all([_true(test), _false(yes)]), _all([_false(test), _false(no)])])
         case Call(function="_!=_", args=(left, right)):
             return _all([*_present(left, right), _compare(left, ast.Eq(), right)])
         case Call(function=function, args=(left, right)):
             return _all([*_present(left, right), ast.UnaryOp(op=ast.Not(), operand=_test(function, left, right))])
     raise _NotSimpleError
+
+
+def _chooses(tree: Tree) -> bool:
+    """There is a `?:` inside. One inside another's condition would double the code at each level, so CEL gets it."""
+    return isinstance(tree, Call) and (tree.function == "_?_:_" or any(map(_chooses, tree.args)))
 
 
 def _test(function: str, left: Tree, right: Tree) -> ast.expr:

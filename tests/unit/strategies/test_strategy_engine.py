@@ -1,5 +1,7 @@
 """The engine: the first rule that matches, paths that cannot be taken, learned waits, grace, quiet hours."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from strategies.availability import unavailable
@@ -312,3 +314,13 @@ def test_the_shipped_strategy_sends_chat_by_sms_only_when_urgent_and_agreed() ->
     assert next_step(ladder, last, phone()).paths == ("sms",)
     assert next_step(ladder, last, phone(message__priority="normal")).index is None
     assert next_step(ladder, last, phone(user__sms_opt_in=False)).index is None
+
+
+def test_threads_share_a_strategy(sample: Strategy) -> None:
+    cases = [phone(device__p95_s__longconn=number / 10, device__presence="offline") for number in range(200)]
+    expected = [plan(facts, compile_strategy(parse_document(SAMPLE), "sample", 12)) for facts in cases]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: [plan(facts, sample) for facts in cases], range(8)))
+
+    assert all(answer == expected for answer in answers)

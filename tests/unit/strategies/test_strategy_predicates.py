@@ -1,6 +1,7 @@
 """The Python code made of an expression answers exactly as CEL does, also where facts are missing."""
 
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -138,3 +139,17 @@ def test_no_text_breaks_the_compiler(text: str) -> None:
         faults = invalid.faults
     assert faults is None or faults
     assert all(fault.line >= 1 and fault.column >= 1 and fault.message for fault in faults or ())
+
+
+def test_a_tower_of_choices_does_not_grow_the_code() -> None:
+    expression = "user.muted"
+    for _ in range(28):
+        expression = f"({expression} ? true : false)"
+    condition = compile_expression(expression)
+    row: list[object] = [None] * len(CATALOGUE)
+    row[INDEX["user.muted"]] = True
+
+    started = time.process_time()
+    assert chain([condition])(tuple(row)) == 0  # type: ignore[arg-type]  # one bool and None
+    assert not is_simple(condition)
+    assert time.process_time() - started < 1.0
