@@ -7,7 +7,7 @@ from there, with the facts of that moment.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from strategies.availability import budget_gone, own_path, past_grace, unavailable
 from strategies.catalogue import INDEX
@@ -20,6 +20,8 @@ from strategies.predicates import answers
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+Decision: TypeAlias = tuple[int, Ladder, tuple[Skip, ...]]
 
 _CLASS = INDEX["message.class"]
 _PRESENCE = INDEX["device.presence"]
@@ -37,6 +39,15 @@ _PROBE = 256
 
 def plan(facts: Row, strategy: Strategy) -> Plan:
     """The plan for one device (a user without one has platform `none`). Facts come from `strategies.facts`."""
+    index, ladder, skipped = decide(facts, strategy)
+    rule = strategy.rules[index]
+    values = rule.pick_decides(facts)
+    unknown = _unknown(strategy, index, facts) if index and None in values else ()
+    return Plan(index, ladder, skipped, rule.decides, values, unknown, rule.condition)
+
+
+def decide(facts: Row, strategy: Strategy) -> Decision:
+    """The bare decision of `plan`, without what explains it: place of the rule, ladder, what cannot be taken now."""
     index = strategy.first_match(facts)
     rule = strategy.rules[index]
     lost = facts[_PRESENCE] == "reconnecting" and past_grace(facts, strategy.document.grace_ms)
@@ -45,9 +56,7 @@ def plan(facts: Row, strategy: Strategy) -> Plan:
     if shape is None:
         shape = _remember(rule.shapes, key, _shape(strategy, rule, facts))
     ladder = _with_waits(shape, rule.learned, facts) if rule.learned else shape.ladder
-    values = rule.pick_decides(facts)
-    unknown = _unknown(strategy, index, facts) if index and None in values else ()
-    return Plan(index, ladder, shape.skipped, rule.decides, values, unknown, rule.condition)
+    return index, ladder, shape.skipped
 
 
 def plan_batch(cases: Sequence[Row], strategy: Strategy) -> list[Plan]:

@@ -8,7 +8,7 @@ import msgspec
 
 from strategies.catalogue import INDEX
 from strategies.facts import Row
-from strategies.ladder import Plan
+from strategies.ladder import Ladder, Skip
 from strategies.predicates import answers
 
 _AGE = INDEX["message.age_s"]
@@ -46,16 +46,16 @@ class Replay(msgspec.Struct, frozen=True, gc=False):
     real: bool
 
 
-def replay(plan: Plan, track: RecordedTrack) -> Replay:
+def replay(ladder: Ladder, skipped: tuple[Skip, ...], track: RecordedTrack) -> Replay:
     """Climb the ladder with the facts of planning. SMS is noted, not sent: it is the delivery's, not the track's."""
     attempts: list[tuple[str, int]] = []
     unknown: list[str] = []
     proven: int | None = None
     sms_due: int | None = None
-    refused = [(skip.step, skip.path) for skip in plan.skipped]
+    refused = [(skip.step, skip.path) for skip in skipped]
     evidence = track.evidence
     at: int | None = 0
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(ladder.steps):
         if at is None or (proven is not None and proven <= at):
             break
         paths = step.paths

@@ -16,10 +16,9 @@ import msgspec
 from strategies import learn
 from strategies.catalogue import PATHS
 from strategies.compile import Strategy
-from strategies.engine import plan
+from strategies.engine import Decision, decide, plan
 from strategies.explain import explain, ladder_view
 from strategies.facts import row_from
-from strategies.ladder import Plan
 from strategies.replay import RecordedTrack, Replay, replay
 
 PROGRESS_EVERY = 1_000
@@ -41,7 +40,7 @@ class RecordedDelivery(msgspec.Struct, frozen=True):
 class Course(msgspec.Struct, frozen=True, gc=False):
     """What one strategy makes of a delivery."""
 
-    plans: tuple[Plan, ...]
+    decisions: tuple[Decision, ...]
     attempts: tuple[str, ...]
     segments: int
     proven_ms: int | None
@@ -64,16 +63,19 @@ class Side:
 
         Where another strategy planned the same steps (`like`), its course is taken over.
         """
-        plans = tuple([plan(track.facts, self.strategy) for track in delivery.tracks])
-        if like is not None and all(map(_same_steps, plans, like.plans)):
-            return Course(plans, like.attempts, like.segments, like.proven_ms, like.evident)
-        replays = [replay(made, track) for made, track in zip(plans, delivery.tracks, strict=True)]
-        return _course(delivery, plans, replays)
+        decisions = tuple([decide(track.facts, self.strategy) for track in delivery.tracks])
+        if like is not None and all(map(_same_steps, decisions, like.decisions)):
+            return Course(decisions, like.attempts, like.segments, like.proven_ms, like.evident)
+        replays = [
+            replay(ladder, skipped, track)
+            for (_, ladder, skipped), track in zip(decisions, delivery.tracks, strict=True)
+        ]
+        return _course(delivery, decisions, replays)
 
     def count(self, course: Course) -> None:
         """Add a delivery's course to the figures."""
-        for made in course.plans:
-            self.rules[made.ladder.rule] += 1
+        for _, ladder, _ in course.decisions:
+            self.rules[ladder.rule] += 1
         route = course.attempts
         if route not in self._routes and len(self._routes) >= MAX_ROUTES:
             self._add_routes()
@@ -158,8 +160,8 @@ class Simulation:
             "delivery_id": delivery.delivery_id,
             "message_id": delivery.message_id,
             "user_id": delivery.user_id,
-            "old": _shown(self._old.course(delivery)),
-            "new": _shown(self._new.course(delivery)),
+            "old": _shown(delivery, self._old),
+            "new": _shown(delivery, self._new),
         }
 
 
@@ -195,11 +197,11 @@ def simulate_facts(strategy: Strategy, facts: dict[str, object]) -> dict[str, An
     }
 
 
-def _same_steps(one: Plan, other: Plan) -> bool:
-    return one.ladder.steps == other.ladder.steps and one.skipped == other.skipped
+def _same_steps(one: Decision, other: Decision) -> bool:
+    return one[2] == other[2] and one[1].steps == other[1].steps
 
 
-def _course(delivery: RecordedDelivery, plans: tuple[Plan, ...], replays: list[Replay]) -> Course:
+def _course(delivery: RecordedDelivery, decisions: tuple[Decision, ...], replays: list[Replay]) -> Course:
     proven: int | None = None
     evident = True
     for found in replays:
@@ -221,7 +223,7 @@ def _course(delivery: RecordedDelivery, plans: tuple[Plan, ...], replays: list[R
             proven = by_sms if proven is None else min(proven, by_sms)
     if proven is not None and proven > delivery.ttl_ms:
         proven = None
-    return Course(plans, tuple(attempts), segments, proven, evident)
+    return Course(decisions, tuple(attempts), segments, proven, evident)
 
 
 def _sms_due(replays: list[Replay]) -> int | None:
@@ -252,8 +254,8 @@ def _weight(old: Course, new: Course) -> float:
         weight += min(abs(old.proven_ms - new.proven_ms) / 60_000, 99.0)
     if old.segments != new.segments:
         weight += 100.0 * abs(old.segments - new.segments)
-    for one, other in zip(old.plans, new.plans, strict=True):
-        if one.ladder.rule != other.ladder.rule:
+    for one, other in zip(old.decisions, new.decisions, strict=True):
+        if one[1].rule != other[1].rule:
             return weight + 1.0
     return weight
 
@@ -263,11 +265,12 @@ def _beside(key: str, old: dict[str, int], new: dict[str, int]) -> list[dict[str
     return [{key: name, "old": old.get(name, 0), "new": new.get(name, 0)} for name in names]
 
 
-def _shown(course: Course) -> dict[str, Any]:
+def _shown(delivery: RecordedDelivery, side: Side) -> dict[str, Any]:
+    course = side.course(delivery)
+    plans = [plan(track.facts, side.strategy) for track in delivery.tracks]
     return {
         "tracks": [
-            {"rule": made.rule, "ladder": ladder_view(made.ladder), "explanation": str(explain(made))}
-            for made in course.plans
+            {"rule": made.rule, "ladder": ladder_view(made.ladder), "explanation": str(explain(made))} for made in plans
         ],
         "paths": list(course.attempts),
         "sms_segments": course.segments,
