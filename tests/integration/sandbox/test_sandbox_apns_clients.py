@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aioapns
+import h2.connection
+import h2.events
 import pycurl
 import pytest
 from aioapns.connection import APNsProductionClientProtocol
@@ -116,3 +118,43 @@ async def test_pycurl_multiplexes_from_one_stream_to_many(lab: Any) -> None:
     logged = await lab.requests("apns")
     assert Counter(entry["target"] for entry in logged) == Counter(tokens)
     assert {entry["connection"] for entry in logged} == {1}
+
+
+async def h2_exchange(sandbox: Sandbox, headers: dict[str, str], tokens: list[str]) -> tuple[set[str], int | None]:
+    """All *tokens* in one write on the h2 library: those answered 200, and GOAWAY's last stream."""
+    context = ssl.create_default_context(cafile=str(sandbox.ca_file))
+    context.set_alpn_protocols(["h2"])
+    address = urlsplit(sandbox.apns_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, ssl=context)
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    streams: dict[int | None, str] = {}
+    for token in tokens:
+        stream = client.get_next_available_stream_id()
+        pseudo = [(":method", "POST"), (":scheme", "https"), (":path", f"/3/device/{token}"), (":authority", "x")]
+        client.send_headers(stream, [*pseudo, *headers.items()])
+        client.send_data(stream, ALERT.encode(), end_stream=True)
+        streams[stream] = token
+    writer.write(client.data_to_send())
+    answered: set[str] = set()
+    last: int | None = None
+    async with asyncio.timeout(10):
+        while data := await reader.read(65_536):
+            for event in client.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    answered.add(streams[event.stream_id])
+                elif isinstance(event, h2.events.ConnectionTerminated):
+                    last = event.last_stream_id
+    writer.close()
+    return answered, last
+
+
+async def test_goaway_in_the_middle_of_sixty_streams(lab: Any) -> None:
+    await lab.script("apns", goaway_after=25)
+    tokens = [f"t{number}" for number in range(60)]
+    answered, last = await h2_exchange(lab.sandbox, lab.apns_headers(), tokens)
+    assert (answered, last) == (set(tokens[:25]), 49)
+    logged = await lab.requests("apns")
+    assert [entry["target"] for entry in logged] == tokens
+    assert [entry["answer"] is not None for entry in logged] == [True] * 25 + [False] * 35
+    assert [entry["stream"] for entry in logged] == list(range(1, 121, 2))

@@ -15,25 +15,15 @@ from providers.sandbox.certificate import ensure_certificate
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "field"),
+    ("end", "body", "status", "field"),
     [
-        ('{"latancy": "3s"}', 422, "latancy"),
-        ('{"errors": [{"tymes": 3}]}', 422, "errors[0].tymes"),
-        ('{"receipt": {"when": "1s"}}', 422, "receipt.when"),
-        ('{"latency": "3"}', 422, "latency"),
-        ('{"latency": 3}', 422, "latency"),
-        ('{"receipt": {"after": "soon"}}', 422, "receipt.after"),
-        ('{"receipt": {"status": "lost"}}', 422, "receipt.status"),
-        ('{"errors": [{"times": 0}]}', 422, "errors[0].times"),
-        ('{"errors": [{"status": 99}]}', 422, "errors[0].status"),
-        ('{"drop_rate": 1.5}', 422, "drop_rate"),
-        ('{"goaway_after": 0}', 422, "goaway_after"),
-        ("[]", 422, ""),
-        ("{", 400, None),
-        ("", 400, None),
+        ("apns", '{"latancy": "3s"}', 422, "latancy"),
+        ("fcm", '{"errors": [{"tymes": 3}]}', 422, "errors[0].tymes"),
+        ("sms", '{"receipt": {"after": "soon"}}', 422, "receipt.after"),
+        ("sms", "{", 400, None),
+        ("sms", "", 400, None),
     ],
 )
-@pytest.mark.parametrize("end", ["apns", "fcm", "sms"])
 async def test_a_bad_script_is_refused_by_field_and_changes_nothing(
     lab: Any, end: str, body: str, status: int, field: str | None
 ) -> None:
