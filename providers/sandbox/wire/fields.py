@@ -42,7 +42,8 @@ def read_head(fields: Iterable[Header]) -> RequestHead:
     headers: list[Header] = []
     length: int | None = None
     has_host = False
-    for name, value in fields:
+    for header in fields:
+        name, value = header
         if name[:1] == b":":
             if headers or name in pseudo or name not in _PSEUDO:
                 raise MalformedError
@@ -54,7 +55,7 @@ def read_head(fields: Iterable[Header]) -> RequestHead:
                 length = _length(value, length)
         elif name == b"host":
             has_host = True
-        headers.append((name, value))
+        headers.append(header)  # the table's own tuple: the request log keeps it
     try:
         method, path = pseudo[b":method"].decode("ascii"), pseudo[b":path"].decode("ascii")
         pseudo[b":scheme"]
