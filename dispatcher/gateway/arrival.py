@@ -2,6 +2,7 @@
 
 import asyncio
 from ipaddress import ip_address
+from typing import cast
 
 from dispatcher.gateway.answers import answer, problem
 from dispatcher.gateway.counters import Count
@@ -25,14 +26,13 @@ class Arrival(asyncio.Protocol):
         self.place: PollLine | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         desk = self.desk
         desk.pressure.connections += 1
         desk.counters[Count.CONNECTED] += 1
         if desk.pressure.overfull:
             desk.counters[Count.REFUSED] += 1
-            transport.abort()
+            self.transport.abort()
             return
         desk.unclaimed.add(self)
         desk.deadlines.put(self, desk.now + desk.settings.request_within)

@@ -218,6 +218,18 @@ class RedisHomes(HotJournal):
                     upcoming = moment
         return due, upcoming
 
+    async def standing(self, shard: int) -> Mapping[int, frozenset[tuple[int, int, Cursor]]]:
+        tag = self._store.tag(shard)
+        client = self._store.client
+        found: dict[int, set[tuple[int, int, Cursor]]] = defaultdict(set)
+        for queue in _QUEUE_NAMES:
+            for wave in await client.zrange(f"{tag}due:{queue}", 0, -1):
+                for chunk in await client.lrange(f"{tag}w:{queue}:".encode() + wave, 0, -1):
+                    (home,) = codec.HOME.unpack(chunk[:8])
+                    cursor = Cursor(chunk[8], chunk[9], Phase(chunk[10]))
+                    found[home].update((place, track, cursor) for place, track in codec.read_members(chunk[11:]))
+        return {home: frozenset(members) for home, members in found.items()}
+
     def _tag(self, home: int) -> str:
         return self._store.tag(shard_of(home))
 

@@ -49,10 +49,24 @@ class RedisPresences:
 
     async def hold_node(self, node: str, now: Millis, lease_ms: Millis) -> None:
         end = now + lease_ms
-        await self._store.client.set(self._store.key(f"node:{node}"), end, px=lease_ms + 30 * MINUTE)
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.set(self._store.key(f"node:{node}"), end, px=lease_ms + 30 * MINUTE)
+        pipe.zadd(self._store.key("nodes"), {node: end})
+        await pipe.execute()
 
     async def release_node(self, node: str) -> None:
-        await self._store.client.delete(self._store.key(f"node:{node}"))
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.delete(self._store.key(f"node:{node}"))
+        pipe.zrem(self._store.key("nodes"), node)
+        await pipe.execute()
+
+    async def take_lapsed_nodes(self, now: Millis) -> list[str]:
+        """Nodes whose lease ended without a release, each told once."""
+        key = self._store.key("nodes")
+        found = await self._store.client.zrangebyscore(key, "-inf", now)
+        if found:
+            await self._store.client.zrem(key, *found)
+        return [node.decode() for node in found]
 
     async def _lease_ends(self, nodes: Sequence[str]) -> dict[str, Millis]:
         if not nodes:

@@ -31,6 +31,21 @@ class RedisThrottle:
         return until if until > now else 0
 
 
+class Lease:
+    """A lock that is ours until its lease ends; renew it while the work goes on."""
+
+    def __init__(self, store: HotStore, key: str, token: str, lease_ms: Millis) -> None:
+        self._store = store
+        self._key = key
+        self._token = token
+        self._lease_ms = lease_ms
+
+    async def renew(self) -> bool:
+        """False where it lapsed and another may have it."""
+        args = [self._token, self._lease_ms]
+        return bool(await self._store.run("renew", [self._key], args, state=False))
+
+
 class RedisLocks:
     """Leases by name: one holder at a time, lapsing on their own."""
 
@@ -38,12 +53,13 @@ class RedisLocks:
         self._store = store
 
     @asynccontextmanager
-    async def hold(self, name: str, lease_ms: Millis) -> AsyncIterator[bool]:
-        """True where the lock is ours for up to *lease_ms*; False where another has it."""
+    async def hold(self, name: str, lease_ms: Millis) -> AsyncIterator[Lease | None]:
+        """The lease where the lock is ours for up to *lease_ms*; None where another has it."""
         key, token = self._store.key(f"lock:{name}"), token_hex(8)
-        held = bool(await self._store.client.set(key, token, nx=True, px=lease_ms))
+        if not await self._store.client.set(key, token, nx=True, px=lease_ms):
+            yield None
+            return
         try:
-            yield held
+            yield Lease(self._store, key, token, lease_ms)
         finally:
-            if held:
-                await self._store.run("release", [key], [token], state=False)
+            await self._store.run("release", [key], [token], state=False)

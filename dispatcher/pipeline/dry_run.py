@@ -21,7 +21,7 @@ async def dry_run(app: str, request: DispatchRequest, acceptor: Acceptor, parts:
     known = await parts.facts.know(app, addressed.user_ids, now)
     shelf = await parts.book.shelf(app)
     shared = Shared(values={}, default_zone=parts.rules.default_zone)
-    recipients = []
+    recipients: list[dict[str, Any]] = []
     for user_id in addressed.user_ids:
         profile = known.profiles.get(user_id) or Profile(app=app, user_id=user_id)
         named = addressed.device_ids.get(user_id)

@@ -41,7 +41,7 @@ async def look_up(job: Job, parts: Parts, now: Millis) -> None:
     provider: object = await parts.providers.provider(job.claim.app, Path.SMS)
     found: Outcome | None = None
     if isinstance(provider, LooksUp):
-        found = await provider.look_up(attempt, now)
+        found = await provider.look_up(attempt)
     if found is not None:
         note_attempts(Path.SMS, [(job, found)], now, now)
         await _settle_outcome(job, attempt, found, parts, now, now)

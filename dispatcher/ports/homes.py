@@ -198,6 +198,9 @@ class Homes(Protocol):
     async def next_due(self, now: Millis) -> tuple[Mapping[Queue, Sequence[int]], Millis | None]:
         """Queues with due work and their shards; and the next moment at which anything is due."""
 
+    async def standing(self, shard: int) -> Mapping[int, frozenset[tuple[int, int, Cursor]]]:
+        """Every member that stands in some wave of a shard, by home: (place, track, cursor). For the audit."""
+
     async def take_settled(self, shard: int, limit: int) -> tuple[int, list[DeliveryRef]]:
         """Deliveries that ended and are not archived yet, and how many list entries they fill.
 

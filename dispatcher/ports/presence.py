@@ -49,3 +49,6 @@ class Presences(Protocol):
 
     async def release_node(self, node: str) -> None:
         """Ends a node's lease on shutdown."""
+
+    async def take_lapsed_nodes(self, now: Millis) -> list[str]:
+        """Nodes whose lease ended without a release, each told once."""

@@ -68,5 +68,5 @@ class Provider(Protocol):
 class LooksUp(Protocol):
     """A provider that can tell what became of a request whose answer was lost."""
 
-    async def look_up(self, attempt: Attempt, now: Millis) -> Outcome | None:
+    async def look_up(self, attempt: Attempt) -> Outcome | None:
         """HandedOver where the carrier has it, None where it knows nothing of it."""

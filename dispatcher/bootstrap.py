@@ -1,0 +1,151 @@
+"""The composition root: the one place that knows implementations. One :class:`Stores` a process."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from dispatcher.domain.clock import Clock, system_clock
+from dispatcher.domain.device_token import DeviceTokens
+from dispatcher.domain.ids import IdKey
+from dispatcher.domain.paths import Path
+from dispatcher.hot.hold import RedisHold
+from dispatcher.hot.homes import RedisHomes
+from dispatcher.hot.inboxes import RedisInboxes
+from dispatcher.hot.node_bus import RedisNodeBus
+from dispatcher.hot.presence import RedisPresences
+from dispatcher.hot.profiles import RedisProfiles
+from dispatcher.hot.store import HotStore
+from dispatcher.hot.throttle import RedisLocks, RedisThrottle
+from dispatcher.ledger.apps import SqlApps
+from dispatcher.ledger.audit import SqlAudit
+from dispatcher.ledger.books import SqlBooks
+from dispatcher.ledger.deliveries import SqlDeliveries
+from dispatcher.ledger.directory import SqlDirectory
+from dispatcher.ledger.engine import open_ledger
+from dispatcher.ledger.epochs import SqlEpochs
+from dispatcher.ledger.messages import SqlMessages
+from dispatcher.ledger.sms_guard import SqlSmsGuard
+from dispatcher.ledger.strategies import SqlStrategyStore
+from dispatcher.pipeline.facts import FactReader
+from dispatcher.pipeline.parts import Parts, Rules
+from dispatcher.pipeline.strategy_book import StrategyBook
+from dispatcher.ports.homes import Queue
+from dispatcher.sealing import Sealer
+from dispatcher.settings import Settings
+from dispatcher.telemetry import Metrics
+from providers.registry import Registry
+from providers.sms.segments import cut, measure
+
+Hint = Callable[[Sequence[Queue]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The two stores and what only the composition root may hand out."""
+
+    settings: Settings
+    engine: AsyncEngine
+    hot: HotStore
+    apps: SqlApps
+    directory: SqlDirectory
+    deliveries: SqlDeliveries
+    strategies: SqlStrategyStore
+    audit: SqlAudit
+    books: SqlBooks
+    epochs: SqlEpochs
+    locks: RedisLocks
+    sealer: Sealer
+    tokens: DeviceTokens
+    ids: IdKey
+    metrics: Metrics
+    clock: Clock
+    registry: Registry
+    parts: Parts
+
+    async def close(self) -> None:
+        """Ends connections; what was begun is over by then."""
+        await self.registry.close()
+        await self.hot.close()
+        await self.engine.dispose()
+
+
+async def no_hint(_queues: Sequence[Queue]) -> None:
+    """For processes that leave every wake-up to the sweep."""
+
+
+async def open_stores(
+    settings: Settings, *, hint: Hint = no_hint, clock: Clock = system_clock, metrics: Metrics | None = None
+) -> Stores:
+    """Connects nothing yet: both stores connect on first use, so a process starts while they are away."""
+    engine = open_ledger(settings.ledger_url.reveal(), pool_size=settings.ledger_pool)
+    hot = HotStore(hot_form(settings.hot_store_url.reveal()), shards=settings.hot_shards)
+    secret = settings.secret_key.reveal().encode()
+    sealer = Sealer(settings.secret_keys())
+    directory, apps, strategies = SqlDirectory(engine), SqlApps(engine), SqlStrategyStore(engine)
+    deliveries = SqlDeliveries(engine)
+    profiles = RedisProfiles(hot, directory.profiles)
+    presences, bus = RedisPresences(hot), RedisNodeBus(hot)
+
+    async def credentials(app: str, path: Path) -> bytes | None:
+        sealed = await apps.credentials(app, path)
+        return sealer.open(sealed) if sealed is not None else None
+
+    registry = Registry(credentials, bus=bus, public_url=settings.public_url, clock=clock)
+    metrics = metrics or Metrics()
+    ids = IdKey(secret)
+    parts = Parts(
+        homes=RedisHomes(hot),
+        inboxes=RedisInboxes(hot),
+        presences=presences,
+        profiles=profiles,
+        bus=bus,
+        throttle=RedisThrottle(hot),
+        hold=RedisHold(hot),
+        messages=SqlMessages(engine),
+        deliveries=deliveries,
+        directory=directory,
+        apps=apps,
+        sms_guard=SqlSmsGuard(engine),
+        book=StrategyBook(strategies, clock),
+        facts=FactReader(profiles, presences),
+        providers=registry,
+        seal=sealer,
+        cut_sms=cut_sms,
+        ids=ids,
+        hints=hint,
+        telemetry=metrics,
+        clock=clock,
+        rules=Rules(otp_exempt_from_hold=settings.otp_exempt_from_sms_hold),
+    )
+    return Stores(
+        settings=settings,
+        engine=engine,
+        hot=hot,
+        apps=apps,
+        directory=directory,
+        deliveries=deliveries,
+        strategies=strategies,
+        audit=SqlAudit(engine),
+        books=SqlBooks(engine),
+        epochs=SqlEpochs(engine),
+        locks=RedisLocks(hot),
+        sealer=sealer,
+        tokens=DeviceTokens(secret),
+        ids=ids,
+        metrics=metrics,
+        clock=clock,
+        registry=registry,
+        parts=parts,
+    )
+
+
+def cut_sms(text: str, segments: int) -> tuple[str, int]:
+    """A text cut to so many segments, and how many it takes."""
+    shortened = cut(text, segments)
+    return shortened, measure(shortened).segments
+
+
+def hot_form(url: str) -> str:
+    """A hot-store URL as redis-py spells it: ``unix:///path`` for ``redis+socket:///path``."""
+    return "unix" + url.removeprefix("redis+socket") if url.startswith("redis+socket:") else url

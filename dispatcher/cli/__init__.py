@@ -1,0 +1,37 @@
+"""The command line: one group, one file a subject."""
+
+import sys
+
+import click
+
+from dispatcher.cli.admin import apps, doctor, keys
+from dispatcher.cli.client import device, send
+from dispatcher.cli.demo import demo
+from dispatcher.cli.processes import api, gateway, migrate, sandbox, schedule, worker
+from dispatcher.cli.up import up
+from dispatcher.settings import SettingsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pushpath", prog_name="pushpath")
+def pushpath() -> None:
+    """Pushpath gets one message to one person's phone by whichever path works, and proves it with a receipt.
+
+    Start with `pushpath up --demo`: everything on this machine, with simulators of APNs, FCM and an SMS carrier.
+    """
+
+
+for command in (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, doctor):
+    pushpath.add_command(command)
+
+
+def main() -> None:
+    """The ``pushpath`` program."""
+    try:
+        pushpath(prog_name="pushpath")
+    except SettingsError as error:
+        click.echo("The settings cannot be used:", err=True)
+        for fault in error.faults:
+            click.echo(f"  - {fault}", err=True)
+        click.echo("`pushpath doctor` lists every setting; `pushpath up` needs none.", err=True)
+        sys.exit(2)

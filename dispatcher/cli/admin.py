@@ -1,0 +1,174 @@
+"""Apps, keys and the doctor."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dispatcher.cli.options import config_option, json_option, settings_of, show
+from dispatcher.domain.clock import rfc3339
+from dispatcher.domain.ids import is_id
+from dispatcher.settings import describe_settings, shown
+
+Result = TypeVar("Result")
+SCOPES = ("send", "users", "devices", "read", "strategies", "admin")
+
+
+def _with_stores(config: Path | None, work: Callable[[Any], Awaitable[Result]]) -> Result:
+    """Runs *work* with stores opened from the settings; a server that is away ends in one clear sentence."""
+    from dispatcher.bootstrap import open_stores
+
+    settings = settings_of(config)
+
+    async def run() -> Result:
+        stores = await open_stores(settings)
+        try:
+            return await work(stores)
+        finally:
+            await stores.close()
+
+    try:
+        return asyncio.run(run())
+    except OSError as error:
+        where = settings.ledger_url.masked
+        raise click.ClickException(f"The ledger at {where} cannot be reached: {error}. Is it running?") from None
+
+
+@click.group()
+def apps() -> None:
+    """Apps: each owns credentials, API keys and strategies."""
+
+
+@apps.command("create")
+@click.argument("app_id")
+@click.option("--name", help="What people call it; the id where left out.")
+@click.option("--time-zone", default="UTC", show_default=True, help="For users whose zone nobody knows.")
+@config_option
+def create_app(app_id: str, name: str | None, time_zone: str, config: Path | None) -> None:
+    """Make an app with the default strategy."""
+    from dispatcher.ports.directory import App
+
+    if not is_id(app_id):
+        raise click.BadParameter("1 to 128 visible ASCII characters", param_hint="APP_ID")
+
+    async def work(stores: Any) -> None:
+        await stores.apps.create_app(App(app_id=app_id, name=name or app_id, time_zone=time_zone), stores.clock())
+
+    try:
+        _with_stores(config, work)
+    except KeyError:
+        raise click.ClickException(f"There is an app {app_id!r} already.") from None
+    click.echo(f"App {app_id} was made. Next: pushpath keys create {app_id} --scopes send,users,devices,read")
+
+
+@apps.command("list")
+@config_option
+@json_option
+def list_apps(config: Path | None, as_json: bool) -> None:
+    """List all apps."""
+
+    async def work(stores: Any) -> list[Any]:
+        return list(await stores.apps.apps())
+
+    found = _with_stores(config, work)
+    if as_json:
+        show([asdict(app) for app in found])
+        return
+    for app in found:
+        click.echo(f"{app.app_id:<24} {app.name:<32} {app.time_zone}")
+    if not found:
+        click.echo("No app yet: pushpath apps create ID")
+
+
+@click.group()
+def keys() -> None:
+    """API keys of an app."""
+
+
+@keys.command("create")
+@click.argument("app_id")
+@click.option("--scopes", default="send,users,devices,read", show_default=True, help=f"Of {', '.join(SCOPES)}.")
+@click.option("--name", default="command line", show_default=True)
+@config_option
+@json_option
+def create_key(app_id: str, scopes: str, name: str, config: Path | None, as_json: bool) -> None:
+    """Make a key. Its text is shown this once."""
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    unknown = sorted(set(wanted) - set(SCOPES))
+    if unknown or not wanted:
+        raise click.BadParameter(f"unknown {', '.join(unknown) or 'empty list'}; there are {', '.join(SCOPES)}")
+
+    async def work(stores: Any) -> tuple[Any, str] | None:
+        if await stores.apps.app(app_id) is None:
+            return None
+        made: tuple[Any, str] = await stores.apps.create_key(app_id, name, wanted, stores.clock())
+        return made
+
+    made = _with_stores(config, work)
+    if made is None:
+        raise click.ClickException(f"There is no app {app_id!r}; see pushpath apps list.")
+    key, secret = made
+    if as_json:
+        show({"key_id": key.key_id, "app_id": app_id, "scopes": sorted(key.scopes), "api_key": secret})
+    else:
+        click.echo(secret)
+
+
+@keys.command("list")
+@click.argument("app_id")
+@config_option
+@json_option
+def list_keys(app_id: str, config: Path | None, as_json: bool) -> None:
+    """List an app's keys (never their texts)."""
+
+    async def work(stores: Any) -> list[Any]:
+        return list(await stores.apps.keys(app_id))
+
+    found = _with_stores(config, work)
+    if as_json:
+        show([{**asdict(key), "scopes": sorted(key.scopes)} for key in found])
+        return
+    for key in found:
+        state = f"revoked {rfc3339(key.revoked_at)}" if key.revoked_at else "live"
+        click.echo(f"{key.key_id:<20} {key.name:<24} {','.join(sorted(key.scopes)):<48} {state}")
+
+
+@keys.command("revoke")
+@click.argument("app_id")
+@click.argument("key_id")
+@config_option
+def revoke_key(app_id: str, key_id: str, config: Path | None) -> None:
+    """End a key. Processes that know it forget it within seconds."""
+
+    async def work(stores: Any) -> bool:
+        return bool(await stores.apps.revoke_key(app_id, key_id, stores.clock()))
+
+    if not _with_stores(config, work):
+        raise click.ClickException(f"App {app_id!r} has no live key {key_id!r}.")
+    click.echo(f"Key {key_id} was revoked.")
+
+
+@click.command()
+@config_option
+@json_option
+def doctor(config: Path | None, as_json: bool) -> None:
+    """Check settings, servers and credentials; say what is wrong and what to do."""
+    from dispatcher.doctor import examine
+
+    settings = settings_of(config)
+    findings = asyncio.run(examine(settings))
+    values = shown(settings)
+    if as_json:
+        show({"settings": values, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for info in describe_settings():
+            click.echo(f"  {info.name:<28} {values[info.name]!s}")
+        click.echo()
+        for finding in findings:
+            mark = click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
+            click.echo(f"{mark} {finding.subject}: {finding.text}")
+    if not all(finding.well for finding in findings):
+        raise SystemExit(1)

@@ -1,0 +1,11 @@
+import click
+
+
+@click.command()
+def send():
+    pass
+
+
+@click.command()
+def device():
+    pass

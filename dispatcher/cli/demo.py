@@ -1,0 +1,7 @@
+import click
+
+
+@click.command()
+@click.option("--data")
+def demo(data):
+    pass

@@ -1,0 +1,45 @@
+"""What commands share: where settings come from, and how answers are printed."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dispatcher.settings import Settings, load_settings
+from dispatcher.telemetry import Metrics
+
+DATA_DIR = Path(".data")
+SETTINGS_FILE = "pushpath.toml"
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+config_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings file (TOML). PUSHPATH_* variables win over it. Left out: PUSHPATH_CONFIG, else that of `up`.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Settings of this process. Without any named, those of a `pushpath up` in this directory serve."""
+    if config is None and "PUSHPATH_CONFIG" not in os.environ and "PUSHPATH_LEDGER_URL" not in os.environ:
+        local = DATA_DIR / SETTINGS_FILE
+        config = local if local.exists() else None
+    return load_settings(config, os.environ)
+
+
+def metrics_of(settings: Settings) -> Metrics:
+    """The process's metrics, shared with the others of this machine where a directory is set."""
+    if settings.metrics_dir is None:
+        return Metrics()
+    directory = Path(settings.metrics_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    return Metrics(directory)
+
+
+def show(value: Mapping[str, Any] | list[Any]) -> None:
+    """Prints *value* as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,241 @@
+"""The core of one process, as its doors see it: HTTP routes, gateway and workers call it, nothing else."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError
+
+from dispatcher.bootstrap import Stores
+from dispatcher.carrier_desk import take_callback
+from dispatcher.domain.clock import SECOND, Clock, Millis
+from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
+from dispatcher.domain.paths import Path
+from dispatcher.domain.requests import Accepted, DispatchRequest, ReceiptItem
+from dispatcher.domain.requests import Counts as ReceiptCounts
+from dispatcher.domain.requests import InboxQuery as Query
+from dispatcher.errors import Kind, Problem
+from dispatcher.pipeline import books, look
+from dispatcher.pipeline.accept import Acceptor, Conflict
+from dispatcher.pipeline.dry_run import dry_run
+from dispatcher.pipeline.gather import Overflow
+from dispatcher.pipeline.pull import Puller
+from dispatcher.pipeline.recall import recall
+from dispatcher.pipeline.receive import Receiver
+from dispatcher.ports.directory import Binding
+from dispatcher.ports.node_bus import BusFrame
+from dispatcher.ports.receiving import Acknowledged, Counts, DeviceAcks, InboxAnswer
+from dispatcher.settings import Settings
+from dispatcher.strategy_desk import StrategyDesk
+
+RECHECK_INBOX_S = 0.15
+
+
+class AppCore(StrategyDesk):
+    """Implements what ``dispatcher.api.core``, ``dispatcher.ports.receiving`` ask for."""
+
+    def __init__(self, stores: Stores) -> None:
+        super().__init__(stores)
+        self.stores = stores
+        self.parts = stores.parts
+        self.acceptor = Acceptor(stores.parts, stores.settings.hot_shards)
+        self.receiver = Receiver(stores.parts)
+        self.puller = Puller(stores.parts, self.receiver)
+        self.draining = asyncio.Event()
+        self.outages = (RedisError, DBAPIError, InterfaceError, OSError, TimeoutError, Overflow)
+        self.settings: Settings = stores.settings
+        self.clock: Clock = stores.clock
+        self.metrics = stores.metrics
+        self.apps = stores.apps
+        self.directory = stores.directory
+        self.profiles = stores.parts.profiles
+        self.presences = stores.parts.presences
+        self.audit = stores.audit
+        self.throttle = stores.parts.throttle
+        self.device_tokens: DeviceTokens = stores.tokens
+        self.sealer = stores.sealer
+
+    # Dispatch
+
+    async def accept(self, app: str, requests: Sequence[DispatchRequest], now: Millis) -> list[Accepted | Problem]:
+        results: list[Accepted | Problem] = []
+        for request, result in zip(requests, await self.acceptor.accept(app, requests, now), strict=True):
+            results.append(_answer(request, result))
+        return results
+
+    async def dry_run(self, app: str, request: DispatchRequest) -> Mapping[str, Any]:
+        return await dry_run(app, request, self.acceptor, self.parts, self.clock())
+
+    async def message_state(self, app: str, message_id: str) -> Mapping[str, Any] | None:
+        return await look.message_state(app, message_id, self.parts, self.clock())
+
+    async def timeline(self, app: str, message_id: str, user_id: str | None) -> Mapping[str, Any] | None:
+        try:
+            return await look.timeline(app, message_id, user_id, self.parts, self.clock())
+        except look.SeveralRecipients:
+            raise Problem.invalid("user_id", "the message has several recipients: say whose timeline") from None
+
+    async def recall(self, app: str, message_id: str) -> bool:
+        return await recall(app, message_id, self.parts, self.clock())
+
+    # Phones
+
+    async def pull(self, app: str, user_id: str, device_id: str | None, query: Query, wait_ms: Millis = 0) -> bytes:
+        """With *wait_ms* asks again in short turns until something is there; a parked poll on the gateway is woken."""
+        until = self.clock() + wait_ms
+        while True:
+            answer = await self.puller.pull(app, user_id, device_id, query, self.clock())
+            left = until - self.clock()
+            if not answer.empty or left <= 0 or self.draining.is_set():
+                return answer.body
+            try:
+                await asyncio.wait_for(self.draining.wait(), min(left / SECOND, RECHECK_INBOX_S))
+            except TimeoutError:
+                continue
+
+    async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> ReceiptCounts:
+        return await self.receiver.receive(app, items, now)
+
+    async def is_bound(self, identity: DeviceIdentity) -> bool:
+        profiles = await self.profiles.get(identity.app, [identity.user_id])
+        device = profiles[identity.user_id].device(identity.device_id)
+        if device is not None:
+            return device.epoch == identity.epoch
+        # bound by the token but not registered yet: the ledger knows
+        found = await self.directory.device(identity.app, identity.device_id)
+        return found is not None and found[0] == identity.user_id and found[1].epoch == identity.epoch
+
+    async def rebound(self, app: str, device_id: str, binding: Binding) -> None:
+        await self.profiles.put(binding.profiles)
+        if binding.moved_from is None:
+            return
+        frames: dict[str, list[BusFrame]] = defaultdict(list)
+        lines = await self.presences.of_users(app, [binding.moved_from], self.clock())
+        for line in lines.get(binding.moved_from, ()):
+            if line.device_id == device_id:
+                frames[line.node].append(
+                    BusFrame(
+                        kind="moved", app=app, user_id=binding.moved_from, device_id=device_id, session=line.session
+                    )
+                )
+        if frames:
+            await self.parts.bus.send(frames)
+
+    async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
+        erased = await self.directory.delete_user(app, user_id, by, now)
+        await self.parts.inboxes.forget_user(app, user_id)
+        return erased
+
+    async def device_rates(self, app: str, user_id: str, device_id: str) -> Mapping[str, Any]:
+        return {}
+
+    async def sms_callback(
+        self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str
+    ) -> None:
+        url = self.settings.public_url.rstrip("/") + url_path
+        await take_callback(self.stores, self.receiver, provider, attempt_id, url, params, signature)
+
+    # Operations
+
+    async def books(self, app: str) -> Mapping[str, Any]:
+        return await books.balance(app, self.stores.books, self.parts, self.clock())
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        return {
+            "hot_store": await _fault(self._ping_hot()),
+            "ledger": await _fault(self._ping_ledger()),
+            "broker": await _fault(self._ping_hot()),
+        }
+
+    async def _ping_hot(self) -> None:
+        await self.stores.hot.client.ping()
+        if await self.parts.inboxes.epoch() == 0:
+            raise RuntimeError("not rebuilt yet")
+
+    async def _ping_ledger(self) -> None:
+        async with self.stores.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Ends what was begun behind answers, then the stores."""
+        await self.acceptor.close()
+        await self.stores.close()
+
+
+class ReceiveDesk:
+    """The gateway's door for evidence, over the same receiver."""
+
+    def __init__(self, core: AppCore) -> None:
+        self._core = core
+
+    async def acknowledge(
+        self, app: str, user_id: str, device_id: str, items: Sequence[Acknowledged], *, via: Path | None, now: Millis
+    ) -> Counts:
+        receipts = [_item(self._core, app, user_id, device_id, item.id, item.event, via) for item in items]
+        return _counts(await self._core.receiver.receive(app, receipts, now))
+
+    async def acknowledge_many(self, batch: Sequence[DeviceAcks], *, via: Path | None, now: Millis) -> Counts:
+        by_app: dict[str, list[ReceiptItem]] = defaultdict(list)
+        for acks in batch:
+            by_app[acks.app] += [
+                _item(self._core, acks.app, acks.user_id, acks.device_id, one, acks.event, via) for one in acks.ids
+            ]
+        counts = [await self._core.receiver.receive(app, items, now) for app, items in by_app.items()]
+        return Counts(
+            accepted=sum(one.accepted for one in counts),
+            unknown=sum(one.unknown for one in counts),
+            duplicate=sum(one.duplicate for one in counts),
+        )
+
+    async def passed(self, app: str, user_id: str, device_id: str, delivery_ids: Sequence[str], now: Millis) -> None:
+        await self._core.puller.passed(app, user_id, device_id, delivery_ids, now)
+
+    async def undelivered(self, frames: Sequence[BusFrame]) -> None:
+        attempts = [frame.attempt_id for frame in frames if frame.attempt_id]
+        await self._core.receiver.undelivered(attempts, self._core.clock())
+
+    async def pull(self, app: str, user_id: str, device_id: str | None, query: Any, now: Millis) -> InboxAnswer:
+        return await self._core.puller.pull(app, user_id, device_id, query, now)
+
+
+def _item(
+    core: AppCore, app: str, user_id: str, device_id: str, named: str, event: Any, via: Path | None
+) -> ReceiptItem:
+    known = core.stores.ids.read_delivery(named, app, user_id) is not None
+    return ReceiptItem(
+        user_id=user_id,
+        device_id=device_id,
+        delivery_id=named if known else None,
+        message_id=None if known else named,
+        event=event,
+        via=via,
+    )
+
+
+def _counts(counts: ReceiptCounts) -> Counts:
+    return Counts(accepted=counts.accepted, unknown=counts.unknown, duplicate=counts.duplicate)
+
+
+def _answer(request: DispatchRequest, result: Accepted | Exception) -> Accepted | Problem:
+    match result:
+        case Accepted() | Problem():
+            return result
+        case Conflict():
+            return Problem(Kind.CONFLICT, f"message_id {request.message_id} was dispatched with other content")
+        case Overflow():
+            return Problem(Kind.OVERLOADED, "too many messages are waiting for the ledger", retry_after=SECOND)
+        case RedisError() | DBAPIError() | OSError() | TimeoutError():
+            return Problem(Kind.UNAVAILABLE, "the ledger is away; nothing was accepted", retry_after=SECOND)
+        case _:
+            raise result
+
+
+async def _fault(check: Any) -> str | None:
+    try:
+        await asyncio.wait_for(check, 2)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the part is not ready
+        return type(error).__name__
+    return None

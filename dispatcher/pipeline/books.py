@@ -1,0 +1,74 @@
+"""The books: accepted = settled + open, per class, from two stores that do not know of each other (invariant 7)."""
+
+from collections import Counter, defaultdict
+from typing import Any, Protocol
+
+from dispatcher.domain.clock import Millis, rfc3339
+from dispatcher.domain.delivery import End
+from dispatcher.pipeline.parts import Parts
+from dispatcher.ports.messages import StoredHome
+
+PAGE = 200
+
+
+class Ledger(Protocol):
+    """The ledger's half of the books."""
+
+    async def accepted_and_archived(self, at: Millis) -> dict[tuple[str, str], tuple[int, int]]:
+        """(accepted, archived) by (app, class), of messages accepted up to *at*."""
+
+
+async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[str, Any]:
+    """``{at, balanced, classes: {class: {accepted, settled, open, missing}}}`` at one cut in time.
+
+    ``missing``: accepted, but neither archived nor in flight; always 0 where nothing was lost.
+    """
+    totals = await ledger.accepted_and_archived(now)
+    open_: Counter[str] = Counter()
+    settled: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    after = 0
+    while homes := await parts.messages.open_homes(after, PAGE):
+        for home in homes:
+            if home.app == app:
+                await _count(home, parts, now, open_, settled, waiting)
+        after = homes[-1].home
+    classes: dict[str, dict[str, int]] = defaultdict(dict)
+    for (owner, klass), (accepted, archived) in totals.items():
+        if owner != app:
+            continue
+        pending = open_[klass] + waiting[klass]
+        done = archived + settled[klass]
+        classes[klass] = {
+            "accepted": accepted,
+            "settled": done,
+            "open": pending,
+            "missing": accepted - done - pending,
+        }
+    return {
+        "at": rfc3339(now),
+        "balanced": all(row["missing"] == 0 for row in classes.values()),
+        "classes": classes,
+    }
+
+
+async def _count(
+    home: StoredHome, parts: Parts, now: Millis, open_: Counter[str], settled: Counter[str], waiting: Counter[str]
+) -> None:
+    places = [message.place + offset for message in home.messages for offset in range(len(message.user_ids))]
+    states = await parts.homes.states(home.home, places)
+    for message in home.messages:
+        if message.message.accepted_at > now:
+            continue
+        for offset in range(len(message.user_ids)):
+            place = message.place + offset
+            if place in home.settled:
+                continue
+            state = states.get(place)
+            if state is None:
+                if not message.admitted:
+                    waiting[message.message.klass] += 1
+            elif state.end is End.OPEN:
+                open_[message.message.klass] += 1
+            elif not state.archived:
+                settled[message.message.klass] += 1

@@ -1,0 +1,136 @@
+"""Draining queues: claim, work, settle, until nothing is due or the turn is over."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+
+from dispatcher.bootstrap import Stores
+from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.paths import Path
+from dispatcher.pipeline.plan import plan
+from dispatcher.pipeline.send import send
+from dispatcher.pipeline.sms import send_sms
+from dispatcher.pipeline.sweep import BATCH, LEASE_MS, sweep
+from dispatcher.ports.homes import Claim, Queue
+
+TURN: Millis = 5 * SECOND
+_log = logging.getLogger(__name__)
+
+#: How many of a queue's drains one process runs at once; a full one returns without claiming.
+SLOTS = {"plan": 2, "longconn": 2, "poll": 2, "apns": 4, "fcm": 4, "sms": 4}
+#: How many members a drain claims at once: what can leave within a quarter of a second.
+CLAIMS = {"plan": 500, "longconn": 500, "poll": 500, "apns": 500, "fcm": 500, "sms": 1}
+#: Twice the longest request deadline of the path's providers.
+LEASES: dict[str, Millis] = {
+    "plan": 10 * SECOND,
+    "longconn": 10 * SECOND,
+    "poll": 10 * SECOND,
+    "apns": 20 * SECOND,
+    "fcm": 20 * SECOND,
+    "sms": 40 * SECOND,
+}
+
+Elsewhere = Callable[[Sequence[Queue]], Awaitable[None]]
+
+
+class Drains:
+    """The drains of one worker process. *own*: queue names this process serves; others get a hint."""
+
+    def __init__(self, stores: Stores, own: frozenset[str], elsewhere: Elsewhere) -> None:
+        self._stores = stores
+        self._parts = stores.parts
+        self._own = own
+        self._elsewhere = elsewhere
+        self._running: dict[Queue, int] = {}
+        self._again: set[Queue] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.stopping = False
+
+    async def hint(self, queues: Sequence[Queue]) -> None:
+        """Wakes our own drains at once; for queues served elsewhere a Celery message goes out."""
+        foreign = []
+        for queue in queues:
+            if queue.name not in self._own:
+                foreign.append(queue)
+            elif not self.stopping:
+                self._start(queue)
+        if foreign:
+            await self._elsewhere(foreign)
+
+    def _start(self, queue: Queue) -> None:
+        if self._running.get(queue, 0) >= SLOTS[queue.name]:
+            self._again.add(queue)
+            return
+        task = asyncio.get_running_loop().create_task(self.drain(queue))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a drain failed; its claims come back after their lease", exc_info=error)
+
+    async def drain(self, queue: Queue) -> None:
+        """Works off what is due on *queue*; a full queue returns without claiming."""
+        if self._running.get(queue, 0) >= SLOTS[queue.name]:
+            self._again.add(queue)
+            return
+        self._running[queue] = self._running.get(queue, 0) + 1
+        until = self._parts.clock() + TURN
+        try:
+            while not self.stopping:
+                self._again.discard(queue)
+                busy = await self._once(queue)
+                if not busy and queue not in self._again:
+                    return
+                if self._parts.clock() > until:
+                    await self._elsewhere([queue])
+                    return
+        finally:
+            self._running[queue] -= 1
+
+    async def _once(self, queue: Queue) -> bool:
+        now = self._parts.clock()
+        if queue.name != "plan":
+            braked = await self._parts.throttle.braked_until(f"path:{queue.name}", now)
+            if braked:
+                return False
+        claims = await self._parts.homes.claim(queue, now, limit=CLAIMS[queue.name], lease_ms=LEASES[queue.name])
+        if not claims:
+            return False
+        begun = perf_counter()
+        ready = await self._work(queue, claims, now)
+        members = sum(len(claim.members.members) for claim in claims)
+        self._parts.telemetry.stage(queue.name, perf_counter() - begun, members)
+        self._parts.telemetry.queue_age(queue.name, queue.lane.value, max(now - min(c.due for c in claims), 0) / SECOND)
+        if ready:
+            await self.hint(sorted(ready, key=str))
+        return True
+
+    async def _work(self, queue: Queue, claims: Sequence[Claim], now: Millis) -> set[Queue]:
+        if queue.name == "plan":
+            return await plan(claims, self._parts, now)
+        if queue.name == Path.SMS:
+            return await send_sms(claims, self._parts, now)
+        return await send(claims, Path(queue.name), self._parts, now)
+
+    async def sweep_once(self, queue: Queue, shards: Sequence[int]) -> bool:
+        """One batch of due deadlines; True where there may be more."""
+        now = self._parts.clock()
+        claims = await self._parts.homes.claim(queue, now, limit=BATCH, lease_ms=LEASE_MS, shards=shards)
+        if not claims:
+            return False
+        begun = perf_counter()
+        ready = await sweep(claims, self._parts, now)
+        members = sum(len(claim.members.members) for claim in claims)
+        self._parts.telemetry.stage("sweep", perf_counter() - begun, members)
+        if ready:
+            await self.hint(sorted(ready, key=str))
+        return members >= BATCH
+
+    async def stop(self, within_s: float) -> None:
+        """No new claims; what is under way ends, or comes back after its lease."""
+        self.stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)

@@ -1,0 +1,82 @@
+"""One event loop a worker process, started on first use; Celery's threads hand it coroutines."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar
+
+import uvloop
+from celery import Celery
+
+from dispatcher.bootstrap import Stores, open_stores
+from dispatcher.settings import Settings
+from dispatcher.telemetry import Metrics
+from workers.drains import Drains
+from workers.hints import CeleryHints
+
+Result = TypeVar("Result")
+STOP_WITHIN_S = 4.0
+
+
+class Runtime:
+    """Stores, drains and their loop. *own*: the queue names this process serves."""
+
+    def __init__(self, settings: Settings, app: Celery, own: frozenset[str], metrics: Metrics) -> None:
+        self._settings = settings
+        self._app = app
+        self._own = own
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.stores: Stores
+        self.drains: Drains
+
+    @property
+    def opened(self) -> bool:
+        """Whether any task ran yet."""
+        return self._loop is not None
+
+    def run(self, work: "Coroutine[Any, Any, Result]", timeout_s: float) -> Result:
+        """Runs a coroutine on the process's loop and waits for it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._ready())
+        try:
+            return future.result(timeout_s)
+        except FutureTimeout:
+            future.cancel()
+            raise
+
+    def _ready(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = uvloop.new_event_loop()
+                self._thread = threading.Thread(target=loop.run_forever, name="pipeline", daemon=True)
+                self._thread.start()
+                asyncio.run_coroutine_threadsafe(self._open(), loop).result(30)
+                self._loop = loop
+            return self._loop
+
+    async def _open(self) -> None:
+        hints = CeleryHints(self._app)
+
+        async def hint(queues: Any) -> None:
+            await self.drains.hint(queues)
+
+        self.stores = await open_stores(self._settings, hint=hint, metrics=self._metrics)
+        self.drains = Drains(self.stores, self._own, hints)
+
+    def stop(self) -> None:
+        """Ends drains, then closes the stores on the loop that used them."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), loop).result(STOP_WITHIN_S + 3)
+        loop.call_soon_threadsafe(loop.stop)
+        if self._thread is not None:
+            self._thread.join(2)
+
+    async def _close(self) -> None:
+        await self.drains.stop(STOP_WITHIN_S)
+        await self.stores.close()
