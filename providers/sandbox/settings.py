@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOG_LIMIT = 250_000
-"""Requests each log keeps by default, about 1.2 KB each (300 MB when full); see ``RequestLog`` for what happens beyond."""
+"""Requests each log keeps by default, about 1.2 KB each (300 MB when full); ``RequestLog`` says what happens beyond."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
