@@ -177,23 +177,35 @@ def run(argv: Sequence[str], output: IO[bytes] | None = None) -> int:
     dropped = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV")
     env = {key: value for key, value in os.environ.items() if key not in dropped}
     child: subprocess.Popen[bytes] | None = None
+    stopped: list[int] = []
 
     def stop(number: int, frame: object) -> None:
+        # Nothing here may wait for the child: the interrupted wait below holds its lock.
+        stopped.append(number)
         if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        sys.exit(128 + number)
+            kill_group(child.pid)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         child = subprocess.Popen(
             list(argv), env=env, cwd=ROOT, start_new_session=True, preexec_fn=tie, stdout=output, stderr=output
         )
-        return child.wait()
+        if stopped:
+            kill_group(child.pid)
+        code = child.wait()
+        kill_group(child.pid)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if stopped:
+        sys.exit(128 + stopped[0])
+    return code
+
+
+def kill_group(pid: int) -> None:
+    """End a child and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def has_run(argv: Sequence[str]) -> bool:
