@@ -92,7 +92,7 @@ class Metrics:
             Name.ACCEPTED: counter(Name.ACCEPTED, "Deliveries accepted", "class"),
             Name.SETTLED: counter(Name.SETTLED, "Deliveries settled", "class", "end"),
             Name.CONFIRMED: counter(Name.CONFIRMED, "Deliveries confirmed", "class", "path"),
-            Name.PROOF_SECONDS: histogram(Name.PROOF_SECONDS, "From the attempt to its proof", _PROOF, "path"),
+            Name.PROOF_SECONDS: histogram(Name.PROOF_SECONDS, "From acceptance to proof", _PROOF, "path"),
             Name.SMS_SEGMENTS: counter(Name.SMS_SEGMENTS, "SMS segments", "state"),
             Name.RECEIPTS: counter(Name.RECEIPTS, "Receipts by what became of them", "result"),
         }
@@ -203,7 +203,7 @@ class Metrics:
         self._at(Name.CONFIRMED, self._class(klass), path or "none").inc(count)
 
     def proof_took(self, path: Path, seconds: float) -> None:
-        """From the attempt to its proof."""
+        """From acceptance to proof."""
         self._at(Name.PROOF_SECONDS, path).observe(max(0.0, seconds))
 
     def sms_segments(self, state: str, count: int) -> None:

@@ -51,9 +51,9 @@ def core_of(request: HttpRequest) -> Core:
     return core
 
 
-def path_id(text: str, field: str) -> str:
+def path_id(request: HttpRequest, field: str) -> str:
     """An id from the path, as its caller spelled it before percent-encoding."""
-    text = text.replace(SLASH, "/")
+    text = str(request.path_params[field]).replace(SLASH, "/")
     if not is_id(text):
         raise Problem.invalid(field, "write 1 to 128 visible ASCII characters")
     return text

@@ -1,5 +1,6 @@
 """The HTTP API as an ASGI app."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -13,34 +14,41 @@ from dispatcher.api.core import Core
 from dispatcher.api.door import Door
 from dispatcher.api.routes import devices, inbox, messages, operations, strategies, users
 
+ROUTES = (
+    *messages.ROUTES,
+    *users.ROUTES,
+    *devices.ROUTES,
+    *inbox.ROUTES,
+    *strategies.ROUTES,
+    *operations.ROUTES,
+)
+
 #: What a request may weigh, batches aside.
 MAX_BODY_BYTES = 512 * 1024
 
 
 def create_app(core: Core) -> Litestar:
     """All routes over *core*; every error leaves as ``application/problem+json``."""
+    description, page = _description()
     app = Litestar(
-        route_handlers=[
-            *messages.ROUTES,
-            *users.ROUTES,
-            *devices.ROUTES,
-            *inbox.ROUTES,
-            *strategies.ROUTES,
-            *operations.ROUTES,
-        ],
+        route_handlers=ROUTES,
         guards=[Access(core).admit],
         exception_handlers={Exception: on_error},
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,
         logging_config=None,
-        state=State({"core": core}),
+        state=State({"core": core, "openapi": description, "docs": page}),
         debug=False,
     )
-    document = openapi.describe(app, _version())
-    app.state.openapi = msgspec.json.encode(document)
-    app.state.docs = docs_page.render(document)
     app.asgi_handler = Door(app.asgi_handler, core)
     return app
+
+
+@cache
+def _description() -> tuple[bytes, bytes]:
+    """The OpenAPI document and its page; they follow from the code alone."""
+    document = openapi.describe(ROUTES, _version())
+    return msgspec.json.encode(document), docs_page.render(document)
 
 
 def _version() -> str:

@@ -27,8 +27,12 @@ def _decoder(kind: Hashable) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(kind)
 
 
-def decode(body: bytes, kind: type[T], *, prefix: str = "") -> T:
-    """*body* as *kind*; raises Problem 400 or 422. *prefix*: where the body stands in a larger one."""
+def decode(body: bytes, kind: type[T], *, prefix: str = "", parts: bool = False) -> T:
+    """*body* as *kind*; raises Problem 400 or 422.
+
+    *prefix*: where the body stands in a larger one. *parts*: it holds ``msgspec.Raw`` parts that are decoded, and their
+    texts checked, later and each alone.
+    """
     try:
         value: T = _decoder(kind).decode(body)  # type: ignore[arg-type]  # types are hashable
     except msgspec.ValidationError as error:  # a DecodeError too: first
@@ -37,7 +41,8 @@ def decode(body: bytes, kind: type[T], *, prefix: str = "") -> T:
         raise Problem.malformed(f"the body is not JSON in UTF-8: {_said(error)}") from None
     except RecursionError:
         raise too_deep() from None
-    check_text(body, prefix)
+    if not parts:
+        check_text(body, prefix)
     return value
 
 

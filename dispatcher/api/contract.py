@@ -34,7 +34,7 @@ class Contract:
     body_required: bool = True
     media: tuple[str, ...] = ("application/json",)  #: of the body
     query: Any = None
-    #: type of each good answer's body; None: no body; a text: its media type
+    #: type of each good answer's body, several as a tuple; None: no body; a text: its media type
     answers: Mapping[int, Any] = field(default_factory=dict)
     problems: tuple[int, ...] = ()  #: besides those that every operation of its kind may answer
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from dispatcher.api.contract import KEY, Contract
@@ -20,26 +19,25 @@ _PLACEHOLDER = re.compile(r"\{(\w+):str\}")
 _PLAIN_BODY = {"type": "object", "additionalProperties": True}
 
 
-def _operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler, Contract]]:
-    for route in app.routes:
-        for handler in getattr(route, "route_handlers", ()):
-            contract = handler.opt.get(KEY)
-            if isinstance(contract, Contract):
-                for method in sorted(handler.http_methods):
-                    yield route.path, method.lower(), handler, contract
+def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, HTTPRouteHandler, Contract]]:
+    for handler in handlers:
+        for path in sorted(handler.paths):
+            for method in sorted(handler.http_methods):
+                yield path, method.lower(), handler, handler.opt[KEY]
 
 
 def _types(contracts: Iterable[Contract]) -> list[Any]:
     found: list[Any] = [ProblemBody]
     for contract in contracts:
         found += [contract.body, contract.query]
-        found += [answer for answer in contract.answers.values() if not isinstance(answer, str)]
+        for answer in contract.answers.values():
+            found += answer if isinstance(answer, tuple) else [None if isinstance(answer, str) else answer]
     return [kind for index, kind in enumerate(found) if kind is not None and kind not in found[:index]]
 
 
-def describe(app: Litestar, version: str) -> dict[str, Any]:
+def describe(handlers: Iterable[HTTPRouteHandler], version: str) -> dict[str, Any]:
     """The whole document."""
-    operations = list(_operations(app))
+    operations = list(_operations(handlers))
     types = _types(contract for _, _, _, contract in operations)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
@@ -128,6 +126,8 @@ def _answers(contract: Contract, schema: Any) -> dict[str, Any]:
         found: dict[str, Any] = {"description": _GOOD.get(status, "Done")}
         if isinstance(kind, str):
             found["content"] = {kind: {"schema": {"type": "string"}}}
+        elif isinstance(kind, tuple):
+            found["content"] = {"application/json": {"schema": {"anyOf": [schema(part) for part in kind]}}}
         elif kind is not None:
             found["content"] = {"application/json": {"schema": schema(kind)}}
         answers[str(status)] = found

@@ -119,7 +119,6 @@ async def receipts(request: HttpRequest) -> Answer:
 
 @post(
     "/v1/callbacks/sms/{provider:str}/{attempt_id:str}",
-    status_code=204,
     request_max_body_size=MAX_CALLBACK_BYTES,
     opt=Contract(
         summary="A carrier's signed status",
@@ -131,7 +130,7 @@ async def receipts(request: HttpRequest) -> Answer:
         problems=(403, 404, 413),
     ).opt(),
 )
-async def sms_callback(request: HttpRequest, provider: str, attempt_id: str) -> Answer:
+async def sms_callback(request: HttpRequest) -> Answer:
     """A bad signature is 403 and changes nothing."""
     params = read_form(await request.body())
     signature = request.headers.get("x-twilio-signature", "")
@@ -139,7 +138,7 @@ async def sms_callback(request: HttpRequest, provider: str, attempt_id: str) -> 
         raise Problem(Kind.BAD_SIGNATURE, "the callback is not signed")
     path, query = request.scope["raw_path"].partition(b"?")[0], request.scope["query_string"]
     url_path = (path + b"?" + query if query else path).decode("ascii", "replace")
-    provider, attempt_id = path_id(provider, "provider"), path_id(attempt_id, "attempt_id")
+    provider, attempt_id = path_id(request, "provider"), path_id(request, "attempt_id")
     await core_of(request).sms_callback(provider, attempt_id, url_path, params, signature)
     return no_content()
 

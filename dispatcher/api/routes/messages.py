@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dispatcher.api.access import HttpRequest, backend_of
 from dispatcher.api.answers import Answer, answer, core_of, path_id
-from dispatcher.api.bodies import check_text, decode, read_query
+from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.checks import Id
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
@@ -19,6 +19,7 @@ from dispatcher.api.schemas.messages import (
     BatchInSchema,
     BatchOut,
     BatchResult,
+    DryRunOut,
     MessageIn,
     Named,
     RecalledOut,
@@ -50,7 +51,7 @@ class TimelineParams(Struct, forbid_unknown_fields=True, kw_only=True):
         scopes=_SEND,
         body=MessageIn,
         query=NoParams,
-        answers={202: AcceptedOut, 200: AcceptedOut | dict[str, Any]},
+        answers={202: AcceptedOut, 200: (AcceptedOut, DryRunOut)},
         problems=(409, 413),
     ).opt(),
 )
@@ -86,7 +87,7 @@ async def dispatch_batch(request: HttpRequest) -> Answer:
     core, backend = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
     now = core.clock()
-    raws = decode(await request.body(), BatchIn).messages
+    raws = decode(await request.body(), BatchIn, parts=True).messages
     read = [_read(bytes(raw), now) for raw in raws]
     recipients = sum(item.recipients for item in read if isinstance(item, DispatchRequest))
     if recipients > MAX_BATCH_RECIPIENTS:
@@ -123,16 +124,16 @@ async def _accept(core: Core, app: str, read: Sequence[DispatchRequest | Problem
 
 async def _try(core: Core, app: str, request: DispatchRequest) -> Outcome:
     try:
-        return {"message_id": request.message_id, **await core.dry_run(app, request)}
+        return {**await core.dry_run(app, request), "message_id": request.message_id}
     except Problem as problem:
         return problem
 
 
-def _result(raw: bytes, outcome: Outcome) -> BatchResult | dict[str, Any]:
+def _result(raw: bytes, outcome: Outcome) -> BatchResult:
     if isinstance(outcome, Problem):
         return BatchResult(message_id=_name_of(raw), status=outcome.status, error=outcome.body)
     if isinstance(outcome, dict):
-        return {**outcome, "status": 200}
+        return BatchResult(message_id=outcome["message_id"], status=200, recipients=outcome["recipients"])
     out = accepted_out(outcome)
     return BatchResult(
         message_id=out.message_id,
@@ -145,9 +146,8 @@ def _result(raw: bytes, outcome: Outcome) -> BatchResult | dict[str, Any]:
 
 def _name_of(raw: bytes) -> str | None:
     try:
-        check_text(raw)
         name = msgspec.json.decode(raw, type=Named).message_id
-    except (Problem, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return name if isinstance(name, str) and is_id(name) else None
 
@@ -163,10 +163,10 @@ def _name_of(raw: bytes) -> str | None:
         problems=(404,),
     ).opt(),
 )
-async def message_state(request: HttpRequest, message_id: str) -> Answer:
+async def message_state(request: HttpRequest) -> Answer:
     """State of the message and of each delivery, with proof and tracks."""
     read_query(request.scope["query_string"], NoParams)
-    state = await core_of(request).message_state(backend_of(request).app, path_id(message_id, "message_id"))
+    state = await core_of(request).message_state(backend_of(request).app, path_id(request, "message_id"))
     if state is None:
         raise Problem.not_found("message")
     return answer(state)
@@ -183,11 +183,11 @@ async def message_state(request: HttpRequest, message_id: str) -> Answer:
         problems=(404,),
     ).opt(),
 )
-async def timeline(request: HttpRequest, message_id: str) -> Answer:
+async def timeline(request: HttpRequest) -> Answer:
     """Events from accepted to settled; ``planned`` carries the explanation."""
     params = read_query(request.scope["query_string"], TimelineParams)
     app = backend_of(request).app
-    events = await core_of(request).timeline(app, path_id(message_id, "message_id"), params.user_id)
+    events = await core_of(request).timeline(app, path_id(request, "message_id"), params.user_id)
     if events is None:
         raise Problem.not_found("message for this user" if params.user_id else "message")
     return answer(events)
@@ -204,10 +204,10 @@ async def timeline(request: HttpRequest, message_id: str) -> Answer:
         problems=(404,),
     ).opt(),
 )
-async def recall(request: HttpRequest, message_id: str) -> Answer:
+async def recall(request: HttpRequest) -> Answer:
     """Pending steps die, the inbox entry goes, shown notifications get a clearing push where the path allows."""
     read_query(request.scope["query_string"], NoParams)
-    wanted = path_id(message_id, "message_id")
+    wanted = path_id(request, "message_id")
     if not await core_of(request).recall(backend_of(request).app, wanted):
         raise Problem.not_found("message")
     return answer(RecalledOut(wanted), 202)

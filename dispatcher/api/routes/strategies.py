@@ -1,5 +1,7 @@
 """Strategies: read, draft, validate, publish; the fact catalogue; who changed what."""
 
+from typing import Any
+
 import msgspec
 from litestar import get, post, put
 
@@ -115,25 +117,25 @@ def _reading(summary: str) -> Contract:
         tag="Strategies",
         scopes=_STRATEGIES,
         query=NoParams,
-        answers={200: dict[str, object]},
+        answers={200: dict[str, Any]},
         problems=(404,),
     )
 
 
 @get("/v1/strategies/{name:str}", opt=_reading("The published document, with its ETag").opt())
-async def published(request: HttpRequest, name: str) -> Answer:
+async def published(request: HttpRequest) -> Answer:
     """As JSON, or as it was written for ``Accept: application/yaml``."""
     core, app = core_of(request), backend_of(request).app
     read_query(request.scope["query_string"], NoParams)
-    return await _shown(request, core, app, await _published(core, app, path_id(name, "name")))
+    return await _shown(request, core, app, await _published(core, app, path_id(request, "name")))
 
 
 @get("/v1/strategies/{name:str}/draft", opt=_reading("The draft, with its ETag").opt())
-async def draft(request: HttpRequest, name: str) -> Answer:
+async def draft(request: HttpRequest) -> Answer:
     """404 where nothing is drafted."""
     core, app = core_of(request), backend_of(request).app
     read_query(request.scope["query_string"], NoParams)
-    return await _shown(request, core, app, await core.strategies.draft(app, path_id(name, "name")))
+    return await _shown(request, core, app, await core.strategies.draft(app, path_id(request, "name")))
 
 
 async def _if_match(request: HttpRequest, core: Core, app: str, name: str) -> str | None:
@@ -158,18 +160,18 @@ async def _if_match(request: HttpRequest, core: Core, app: str, name: str) -> st
         summary="Store a draft",
         tag="Strategies",
         scopes=_STRATEGIES,
-        body=dict[str, object],
+        body=dict[str, Any],
         media=_DOCUMENT,
         query=NoParams,
         answers={200: DraftOut},
         problems=(412, 413, 428),
     ).opt(),
 )
-async def put_draft(request: HttpRequest, name: str) -> Answer:
+async def put_draft(request: HttpRequest) -> Answer:
     """Validated first. On an existing name ``If-Match`` with the draft's ETag, or the published one's, is required."""
     core, backend = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
-    wanted = path_id(name, "name")
+    wanted = path_id(request, "name")
     text = await _document_text(request)
     _refuse(await core.validate_strategy(backend.app, text), wanted)
     if_match = await _if_match(request, core, backend.app, wanted)
@@ -191,7 +193,7 @@ async def put_draft(request: HttpRequest, name: str) -> Answer:
         summary="Check a document",
         tag="Strategies",
         scopes=_STRATEGIES,
-        body=dict[str, object],
+        body=dict[str, Any],
         media=_DOCUMENT,
         query=NoParams,
         answers={200: ValidationOut},
@@ -220,11 +222,11 @@ async def validate(request: HttpRequest) -> Answer:
         problems=(404, 409),
     ).opt(),
 )
-async def publish(request: HttpRequest, name: str) -> Answer:
+async def publish(request: HttpRequest) -> Answer:
     """The draft becomes the next version and is gone then."""
     core, backend = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
-    wanted = path_id(name, "name")
+    wanted = path_id(request, "name")
     body = await request.body()
     percent = (decode(body, PublishIn) if body else PublishIn()).percent
     try:
@@ -247,11 +249,11 @@ async def publish(request: HttpRequest, name: str) -> Answer:
         problems=(404,),
     ).opt(),
 )
-async def versions(request: HttpRequest, name: str) -> Answer:
+async def versions(request: HttpRequest) -> Answer:
     """Newest first."""
     core, app = core_of(request), backend_of(request).app
     read_query(request.scope["query_string"], NoParams)
-    found = [version for version in await core.strategies.versions(app, path_id(name, "name")) if version.version]
+    found = [version for version in await core.strategies.versions(app, path_id(request, "name")) if version.version]
     if not found:
         raise Problem.not_found("strategy")
     found.sort(key=lambda version: -(version.version or 0))
@@ -272,13 +274,14 @@ async def versions(request: HttpRequest, name: str) -> Answer:
 
 
 @get("/v1/strategies/{name:str}/versions/{number:str}", opt=_reading("One version's document").opt())
-async def version(request: HttpRequest, name: str, number: str) -> Answer:
+async def version(request: HttpRequest) -> Answer:
     """As JSON, or as it was written for ``Accept: application/yaml``."""
     core, app = core_of(request), backend_of(request).app
     read_query(request.scope["query_string"], NoParams)
+    number = path_id(request, "number")
     if not (number.isascii() and number.isdigit() and 0 < len(number) <= 9):
         raise Problem.not_found("version")
-    return await _shown(request, core, app, await core.strategies.version(app, path_id(name, "name"), int(number)))
+    return await _shown(request, core, app, await core.strategies.version(app, path_id(request, "name"), int(number)))
 
 
 @get("/v1/facts", opt=_reading("The catalogue of facts").opt())

@@ -101,7 +101,7 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     message_id: str | None
     status: int
     accepted_at: str | None = None
-    recipients: Any = None
+    recipients: int | list[dict[str, Any]] | None = None  #: of a dry run the plans
     duplicate: bool | None = None
     error: ProblemBody | None = None
 
@@ -109,7 +109,13 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
 class BatchOut(Struct):
     """In the order of the request."""
 
-    results: list[BatchResult | dict[str, Any]]
+    results: list[BatchResult]
+
+
+class DryRunOut(Struct):
+    """What planning would decide; nothing was stored or sent."""
+
+    recipients: list[dict[str, Any]]
 
 
 class RecalledOut(Struct):

@@ -1,6 +1,6 @@
 """Bodies of the user and device routes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -117,7 +117,7 @@ class DeviceOut(Struct, kw_only=True):
     time_zone: str | None
     last_seen: str | None
     presence: PresenceOut
-    learned: dict[str, object]
+    learned: dict[str, Any]
 
 
 class DeviceTokenIn(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,407 @@
+"""An in-memory core behind the real door: it keeps what it was told and answers by it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from dispatcher.api.app import create_app
+from dispatcher.api.core import Core, DocumentCheck, DocumentFault
+from dispatcher.domain.clock import Millis
+from dispatcher.domain.device import Device, Platform, Profile
+from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
+from dispatcher.domain.ids import ForeignCursor
+from dispatcher.domain.requests import Accepted, Counts, DispatchRequest, InboxQuery, ReceiptItem
+from dispatcher.errors import Kind, Problem
+from dispatcher.ports.directory import (
+    ApiKey,
+    App,
+    AuditEntry,
+    Binding,
+    DeviceRegistration,
+    MissingPrecondition,
+    NoDraft,
+    StaleDraft,
+    StrategyVersion,
+    UserChange,
+)
+from dispatcher.ports.presence import Presence
+from dispatcher.settings import Settings, load_settings
+from dispatcher.telemetry import Metrics
+
+NOW = 1_900_000_000_000
+SECRET = "the-master-secret-of-these-tests-0123456789"
+ALL_SCOPES = ("send", "users", "devices", "read", "strategies", "admin")
+
+
+class StoreAway(Exception):
+    """As a driver would raise it."""
+
+
+class MemoryApps:
+    """Keys by their secret; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, ApiKey] = {}
+        self.asked = 0
+        self.away = False
+
+    def add(self, secret: str, app: str, *scopes: str) -> None:
+        self.secrets[secret] = ApiKey(
+            key_id=f"k{len(self.secrets)}", app_id=app, name=secret, scopes=frozenset(scopes), created_at=NOW
+        )
+
+    async def key_by_secret(self, secret: str) -> ApiKey | None:
+        self.asked += 1
+        if self.away:
+            raise StoreAway
+        return self.secrets.get(secret)
+
+    async def app(self, app_id: str) -> App | None:
+        return App(app_id=app_id, name=app_id)
+
+
+class MemoryDirectory:
+    """Users and devices by app."""
+
+    def __init__(self) -> None:
+        self.users: dict[tuple[str, str], Profile] = {}
+        self.changes: list[UserChange] = []
+        self.owner: dict[tuple[str, str], tuple[str, Device]] = {}
+
+    async def profiles(self, app: str, user_ids: Sequence[str]) -> dict[str, Profile]:
+        return {user: self.users[app, user] for user in user_ids if (app, user) in self.users}
+
+    async def put_user(self, change: UserChange, now: Millis) -> tuple[Profile, bool]:
+        self.changes.append(change)
+        old = self.users.get((change.app, change.user_id))
+        base = old or Profile(app=change.app, user_id=change.user_id)
+        values = {name: value for name, value in change.values.items() if name != "phone_hash"}
+        new = msgspec.structs.replace(base, rev=base.rev + 1, **values)
+        self.users[change.app, change.user_id] = new
+        return new, old is None
+
+    async def bind(self, app: str, device_id: str, user_id: str, now: Millis) -> Binding:
+        bound = self.owner.get((app, device_id))
+        moved = bound[0] if bound is not None and bound[0] != user_id else None
+        device = bound[1] if bound is not None else Device(device_id=device_id, epoch=1, platform=Platform.NONE)
+        if moved is not None:
+            device = msgspec.structs.replace(device, epoch=device.epoch + 1, tokens=())
+        self.owner[app, device_id] = (user_id, device)
+        return Binding(user_id=user_id, epoch=device.epoch, moved_from=moved, profiles=())
+
+    async def register(self, registration: DeviceRegistration, now: Millis) -> tuple[Binding, bool]:
+        known = self.owner.get((registration.app, registration.device_id))
+        binding = await self.bind(registration.app, registration.device_id, registration.user_id, now)
+        self.owner[registration.app, registration.device_id] = (
+            registration.user_id,
+            Device(
+                device_id=registration.device_id,
+                epoch=binding.epoch,
+                platform=registration.platform,
+                tokens=tuple(registration.tokens),
+                alerts_enabled=registration.alerts_enabled,
+                app_version=registration.app_version,
+                locale=registration.locale,
+                time_zone=registration.time_zone,
+            ),
+        )
+        return binding, known is None or known[1].platform is Platform.NONE
+
+    async def device(self, app: str, device_id: str) -> tuple[str, Device] | None:
+        return self.owner.get((app, device_id))
+
+    async def remove_device(self, app: str, device_id: str, now: Millis) -> Binding | None:
+        bound = self.owner.pop((app, device_id), None)
+        return None if bound is None else Binding(user_id=bound[0], epoch=0, moved_from=None, profiles=())
+
+
+class MemoryProfiles:
+    def __init__(self) -> None:
+        self.written: list[Profile] = []
+
+    async def put(self, profiles: Sequence[Profile]) -> None:
+        self.written.extend(profiles)
+
+
+class MemoryPresences:
+    def __init__(self) -> None:
+        self.lines: list[Presence] = []
+
+    async def of_users(self, app: str, user_ids: Sequence[str], now: Millis) -> Mapping[str, Sequence[Presence]]:
+        return dict.fromkeys(user_ids, self.lines)
+
+
+class MemoryStrategies:
+    """One app's documents."""
+
+    def __init__(self) -> None:
+        self.live: list[StrategyVersion] = [
+            StrategyVersion(name="default", version=1, document="strategy: default\n", etag="e1", state="live")
+        ]
+        self.drafts: dict[str, StrategyVersion] = {}
+
+    async def published(self, app: str) -> list[StrategyVersion]:
+        return [version for version in self.live if version.state == "live"]
+
+    async def draft(self, app: str, name: str) -> StrategyVersion | None:
+        return self.drafts.get(name)
+
+    async def put_draft(
+        self, app: str, name: str, document: str, *, if_match: str | None, by: str, now: Millis
+    ) -> StrategyVersion:
+        live = next((version for version in await self.published(app) if version.name == name), None)
+        current = self.drafts.get(name) or live
+        if current is not None and if_match is None:
+            raise MissingPrecondition
+        if if_match is not None and (current is None or current.etag != if_match):
+            raise StaleDraft
+        etag = f"d{hash(document) & 0xFFFF:x}"
+        self.drafts[name] = StrategyVersion(name=name, version=None, document=document, etag=etag, by=by)
+        return self.drafts[name]
+
+    async def versions(self, app: str, name: str) -> list[StrategyVersion]:
+        return [version for version in self.live if version.name == name]
+
+    async def version(self, app: str, name: str, version: int) -> StrategyVersion | None:
+        return next((found for found in self.live if (found.name, found.version) == (name, version)), None)
+
+
+class MemoryAudit:
+    async def entries(self, app: str, *, before: int | None, limit: int) -> list[tuple[int, AuditEntry]]:
+        rows = [
+            (number, AuditEntry(at=NOW, who="key:all", action="user.update", subject=f"u{number}", detail={}))
+            for number in range(5, 0, -1)
+        ]
+        return [row for row in rows if before is None or row[0] < before][:limit]
+
+
+class MemoryThrottle:
+    """Fixed windows."""
+
+    def __init__(self) -> None:
+        self.spent: dict[tuple[str, int], int] = {}
+        self.asked = 0
+
+    async def permit(self, key: str, *, limit: int, window_ms: Millis, now: Millis, cost: int = 1) -> Millis:
+        self.asked += 1
+        window = (key, now // window_ms)
+        if self.spent.get(window, 0) + cost > limit:
+            return window_ms - now % window_ms
+        self.spent[window] = self.spent.get(window, 0) + cost
+        return 0
+
+
+class PlainSealer:
+    """Turns the bytes round: enough to see that nothing leaves unsealed."""
+
+    def seal(self, plain: bytes) -> bytes:
+        return b"sealed:" + plain[::-1]
+
+    def open(self, sealed: bytes) -> bytes:
+        return sealed.removeprefix(b"sealed:")[::-1]
+
+    def number_hash(self, number: str) -> bytes:
+        return b"hash of " + number[-2:].encode()
+
+
+class MemoryCore:
+    """The core's verbs over dictionaries."""
+
+    outages = (StoreAway,)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.now = NOW
+        self.metrics = Metrics()
+        self.draining = asyncio.Event()
+        self.apps = MemoryApps()
+        self.directory = MemoryDirectory()
+        self.profiles = MemoryProfiles()
+        self.presences = MemoryPresences()
+        self.strategies = MemoryStrategies()
+        self.audit = MemoryAudit()
+        self.throttle = MemoryThrottle()
+        self.device_tokens = DeviceTokens(SECRET.encode())
+        self.sealer = PlainSealer()
+        self.messages: dict[tuple[str, str], tuple[DispatchRequest, Accepted]] = {}
+        self.accepts: list[list[str]] = []
+        self.receipts: list[ReceiptItem] = []
+        self.pulls: list[tuple[str, str, str | None, InboxQuery, Millis]] = []
+        self.callbacks: list[tuple[str, str, str, Mapping[str, str]]] = []
+        self.rebindings: list[tuple[str, Binding]] = []
+        self.faults: dict[str, str | None] = {"hot_store": None, "ledger": None, "broker": None}
+        self.parked = asyncio.Event()
+        self.abandoned = False
+        self.break_with: Exception | None = None
+
+    def clock(self) -> Millis:
+        return self.now
+
+    async def accept(self, app: str, requests: Sequence[DispatchRequest], now: Millis) -> Sequence[Accepted | Problem]:
+        self.accepts.append([request.message_id for request in requests])
+        if self.break_with is not None:
+            raise self.break_with
+        return [self._accept(app, request, now) for request in requests]
+
+    def _accept(self, app: str, request: DispatchRequest, now: Millis) -> Accepted | Problem:
+        known = self.messages.get((app, request.message_id))
+        if known is not None and known[0].content_hash() != request.content_hash():
+            return Problem.conflict("the message id is taken by other content")
+        if known is not None:
+            return msgspec.structs.replace(known[1], duplicate=True)
+        accepted = Accepted(
+            message_id=request.message_id, accepted_at=now, recipients=request.recipients, duplicate=False
+        )
+        self.messages[app, request.message_id] = (request, accepted)
+        return accepted
+
+    async def dry_run(self, app: str, request: DispatchRequest) -> Mapping[str, Any]:
+        return {"recipients": [{"user_id": user, "tracks": []} for user in request.user_ids]}
+
+    async def message_state(self, app: str, message_id: str) -> Mapping[str, Any] | None:
+        known = self.messages.get((app, message_id))
+        return None if known is None else {"message_id": message_id, "class": known[0].klass, "state": "open"}
+
+    async def timeline(self, app: str, message_id: str, user_id: str | None) -> Mapping[str, Any] | None:
+        known = self.messages.get((app, message_id))
+        if known is None or (user_id is not None and user_id not in known[0].user_ids):
+            return None
+        if user_id is None and known[0].recipients > 1:
+            raise Problem.invalid("user_id", "required where there are several recipients")
+        return {"events": [{"kind": "accepted"}]}
+
+    async def recall(self, app: str, message_id: str) -> bool:
+        return (app, message_id) in self.messages
+
+    async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait_ms: Millis) -> bytes:
+        self.pulls.append((app, user_id, device_id, query, wait_ms))
+        if query.after == "foreign":
+            raise ForeignCursor("not yours")
+        if wait_ms:
+            self.parked.set()
+            try:
+                await self.draining.wait()
+            except asyncio.CancelledError:
+                self.abandoned = True
+                raise
+        return b'{"messages":[],"next":null,"more":false,"unread":0,"poll_after":"30s"}'
+
+    async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> Counts:
+        self.receipts.extend(items)
+        known = sum((app, item.message_id) in self.messages for item in items)
+        return Counts(accepted=known, unknown=len(items) - known, duplicate=0)
+
+    async def sms_callback(
+        self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str
+    ) -> None:
+        if provider != "twilio":
+            raise Problem.not_found("provider")
+        if signature != "good":
+            raise Problem(Kind.BAD_SIGNATURE, "the signature does not match")
+        self.callbacks.append((provider, attempt_id, url_path, params))
+
+    async def is_bound(self, identity: DeviceIdentity) -> bool:
+        bound = self.directory.owner.get((identity.app, identity.device_id))
+        return bound is not None and (bound[0], bound[1].epoch) == (identity.user_id, identity.epoch)
+
+    async def rebound(self, app: str, device_id: str, binding: Binding) -> None:
+        self.rebindings.append((device_id, binding))
+
+    async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
+        return self.directory.users.pop((app, user_id), None) is not None
+
+    async def device_rates(self, app: str, user_id: str, device_id: str) -> Mapping[str, Any]:
+        return {"longconn": {"ack_rate": 0.9}}
+
+    async def validate_strategy(self, app: str, document: str) -> DocumentCheck:
+        try:
+            read = msgspec.yaml.decode(document)
+        except msgspec.DecodeError:
+            return DocumentCheck(errors=(DocumentFault(1, 1, "this is no YAML"),))
+        if not isinstance(read, dict) or not isinstance(read.get("strategy"), str):
+            return DocumentCheck(errors=(DocumentFault(1, 1, "write strategy: NAME"),))
+        return DocumentCheck(name=read["strategy"], document=read)
+
+    async def publish_strategy(self, app: str, name: str, percent: int, by: str, now: Millis) -> StrategyVersion:
+        draft = self.strategies.drafts.pop(name, None)
+        if draft is None:
+            raise NoDraft
+        version = 1 + max((found.version or 0 for found in self.strategies.live if found.name == name), default=0)
+        new = StrategyVersion(
+            name=name, version=version, document=draft.document, etag=draft.etag, published_at=now, by=by, state="live"
+        )
+        self.strategies.live = [found for found in self.strategies.live if found.name != name] + [new]
+        return new
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"facts": [{"name": "message.class", "type": "string"}]}
+
+    async def books(self, app: str) -> Mapping[str, Any]:
+        return {"classes": {"chat": {"accepted": 3, "settled": 2, "open": 1}}, "balanced": True}
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        return self.faults
+
+    def phone(self, user_id: str = "li", device_id: str = "d-1", app: str = "im", ttl: Millis = 60_000) -> str:
+        """A device token for a device that is bound."""
+        epoch = 1
+        bound = self.directory.owner.get((app, device_id))
+        if bound is None:
+            device = Device(device_id=device_id, epoch=epoch, platform=Platform.NONE)
+            self.directory.owner[app, device_id] = (user_id, device)
+        else:
+            epoch = bound[1].epoch
+        identity = DeviceIdentity(app=app, user_id=user_id, device_id=device_id, epoch=epoch, expires_at=self.now + ttl)
+        return self.device_tokens.mint(identity, self.now)
+
+
+def is_a_core(core: MemoryCore) -> Core:
+    """For the type checker: the twin has what the door needs."""
+    return core  # type: ignore[return-value]  # its stores hold only what routes ask for
+
+
+def environ(**more: str) -> dict[str, str]:
+    return {
+        "PUSHPATH_LEDGER_URL": "postgresql+asyncpg://u@h/d",
+        "PUSHPATH_HOT_STORE_URL": "redis://h",
+        "PUSHPATH_SECRET_KEY": SECRET,
+        **more,
+    }
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings(None, environ())
+
+
+@pytest.fixture
+def core(settings: Settings) -> MemoryCore:
+    core = MemoryCore(settings)
+    core.apps.add("all", "im", *ALL_SCOPES)
+    for scope in ALL_SCOPES:
+        core.apps.add(f"only-{scope}", "im", scope)
+    core.apps.add("stranger", "other", *ALL_SCOPES)
+    return core
+
+
+@pytest.fixture
+def open_door(core: MemoryCore) -> Callable[..., httpx.AsyncClient]:
+    """A door over ASGI, made now: with the core's settings as they are."""
+
+    def made(headers: Mapping[str, str] | None = None, *, client: tuple[str, int] = ("10.0.0.1", 1)) -> Any:
+        app: Any = create_app(is_a_core(core))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=client)
+        return httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers or {})
+
+    return made
+
+
+@pytest.fixture
+async def client(open_door: Callable[..., httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
+    """The door, asked by a backend with every scope unless a call says otherwise."""
+    async with open_door({"Authorization": "Bearer all"}) as client:
+        yield client
