@@ -57,7 +57,7 @@ class ApnsProvider:
             bearer = self._signer.bearer(now) if self._signer else None
             aged = await self._send(environment, attempts, places, bearer, outcomes)
             if aged and self._signer:
-                await self._send(environment, attempts, aged, self._signer.next_bearer(now), outcomes)
+                await self._send(environment, attempts, aged, self._signer.renewed_bearer(now), outcomes)
         return outcomes
 
     async def _send(

@@ -48,10 +48,15 @@ def test_eight_workers_with_idle_gaps_renew_no_more_than_every_20_and_no_less_th
     assert all(later - earlier >= 20 for earlier, later in itertools.pairwise(uses[1:]))
 
 
-def test_the_next_token_is_another(now: int) -> None:
+@pytest.mark.parametrize(("minutes", "issued"), [(0, 0), (19, 0), (20, 20), (39, 20)])
+def test_a_token_called_too_old_is_renewed_by_twenty_minutes_at_most(minutes: int, issued: int) -> None:
+    slot = NOW // (40 * MINUTE) * 40 * MINUTE
     signer = Signer(pem(KEY), "KEY1234567", "TEAM123456")
-    assert signer.next_bearer(now) != signer.bearer(now)
-    assert signer.next_bearer(now) == signer.bearer(now + 40 * MINUTE)
+    token = signer.renewed_bearer(slot + minutes * MINUTE)
+    claims = jwt.decode(token[7:], KEY.public_key(), algorithms=["ES256"], options={"verify_iat": False})
+    assert claims["iat"] * 1_000 == slot + issued * MINUTE
+    assert signer.bearer(slot + minutes * MINUTE) == token
+    assert signer.bearer(slot + 40 * MINUTE) != token
 
 
 @pytest.mark.parametrize(
