@@ -58,6 +58,10 @@ class Phone:
 Caller = Backend | Phone
 
 
+#: What Litestar answers by itself: OPTIONS, with the methods an address takes.
+_ALLOW = Contract(summary="Methods of this address", tag="Operations")
+
+
 class KeyRing:
     """API keys by their secret, read from the ledger at most once a second each."""
 
@@ -105,7 +109,7 @@ class Access:
 
     async def admit(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Raises Problem 401, 403 or 429; leaves the caller in the connection's state."""
-        contract: Contract = handler.opt[KEY]
+        contract: Contract = handler.opt.get(KEY, _ALLOW)
         if contract.limited:
             await self._spend(f"address:{address_of(connection, self._proxies)}", self._core.settings.rate_per_address)
         if contract.open or contract.signed is not None:

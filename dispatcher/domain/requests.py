@@ -30,6 +30,8 @@ MAX_INBOX_LIMIT = 200
 DEFAULT_INBOX_LIMIT = 50
 
 _DURATION = re.compile(r"([0-9]{1,10})(ms|s|m|h|d)\Z")
+#: What :func:`dispatcher.domain.clock.to_datetime` can show again.
+_FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
 _UNIT = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:)([0-9]{2})(?:\.([0-9]{1,9}))?"
@@ -60,8 +62,10 @@ def parse_time(text: str) -> Millis:
         moment = datetime.fromisoformat(f"{date}T{clock}{'59' if leap else second}{zone}")
     except ValueError as error:
         raise ValueError(f"no such time: {error}") from None
-    millis = int((fraction or "0").ljust(3, "0")[:3])
-    return from_datetime(moment) + millis + (SECOND if leap else 0)
+    at = from_datetime(moment) + int((fraction or "0").ljust(3, "0")[:3]) + (SECOND if leap else 0)
+    if not _FIRST <= at <= _LAST:
+        raise ValueError("no such time: it is outside the years 1 to 9999 in UTC")
+    return at
 
 
 def write_duration(duration: Millis) -> str:
