@@ -1,0 +1,138 @@
+"""HTTP request heads and the opening handshake."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.protocol.frames import CODECS, JSON, MSGPACK
+from dispatcher.protocol.handshake import HandshakeFailed, accept_key, answer_upgrade, ask_upgrade, read_upgrade
+from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
+
+KEY = bytes(range(16))
+
+
+def head(*lines: str, first: str = "GET /v1/connect HTTP/1.1") -> bytes:
+    return "\r\n".join((first, *lines, "", "")).encode()
+
+
+def upgrade(**changed: str | None) -> Request:
+    fields = {
+        "Host": "x",
+        "Upgrade": "websocket",
+        "Connection": "keep-alive, Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    for name, value in changed.items():
+        fields[name.replace("_", "-")] = value or ""
+        if value is None:
+            del fields[name.replace("_", "-")]
+    found = read_request(head(*(f"{name}: {value}" for name, value in fields.items())))
+    assert found is not None
+    return found[0]
+
+
+def test_a_request_is_read_and_what_follows_is_left():
+    found = read_request(head("Host: a", "X-Two:  b ", first="GET /v1/inbox?wait=30s HTTP/1.1") + b"rest")
+    assert found is not None
+    request, used = found
+    assert (request.method, request.path, request.query) == ("GET", "/v1/inbox", "wait=30s")
+    assert request.fields == {"host": "a", "x-two": "b"}
+    assert request.keep_alive
+    assert used == len(head("Host: a", "X-Two:  b ", first="GET /v1/inbox?wait=30s HTTP/1.1"))
+
+
+def test_a_head_that_is_not_whole_waits():
+    assert read_request(head("Host: a")[:-1]) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+        (head(first="get / HTTP/1.1"), 400),
+        (head("Host: x", first="GET / HTTP/2.0"), 400),
+        (head(first="GET / HTTP/1.1"), 400),
+        (head("Host: x", "Host: y"), 400),
+        (head("Host : x"), 400),
+        (head("Host: x", " folded"), 400),
+        (head("Host: x", "A: \x00"), 400),
+        (head("Host: x", "Content-Length: 5"), 413),
+        (head("Host: x", "Transfer-Encoding: chunked"), 413),
+        (head("Host: x", first="GET http://x/ HTTP/1.1"), 400),
+        (b"GET /" + b"a" * (MAX_HEAD + 1), 431),
+        (head("Host: x", "A: " + "b" * MAX_HEAD), 431),
+    ],
+)
+def test_what_is_no_request_of_ours_is_refused(raw, status):
+    with pytest.raises(BadRequest) as refused:
+        read_request(raw)
+    assert refused.value.status == status
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_reader(raw):
+    try:
+        found = read_request(raw + b"\r\n\r\n")
+    except BadRequest:
+        return
+    assert found is not None
+
+
+def test_the_rfcs_own_key_is_accepted():
+    assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+@pytest.mark.parametrize(
+    ("offered", "codec"),
+    [
+        (None, JSON),
+        ("pushpath.v1.json", JSON),
+        ("pushpath.v1.msgpack", MSGPACK),
+        ("other, pushpath.v1.msgpack, pushpath.v1.json", MSGPACK),
+    ],
+)
+def test_the_first_subprotocol_we_know_is_taken(offered, codec):
+    answer, chosen = answer_upgrade(upgrade(Sec_WebSocket_Protocol=offered))
+    assert chosen is codec
+    assert (b"Sec-WebSocket-Protocol: " in answer) is (offered is not None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"Upgrade": None}, 426),
+        ({"Connection": "keep-alive"}, 426),
+        ({"Sec_WebSocket_Version": "8"}, 426),
+        ({"Sec_WebSocket_Key": None}, 400),
+        ({"Sec_WebSocket_Key": "short"}, 400),
+        ({"Sec_WebSocket_Protocol": "mqtt"}, 400),
+    ],
+)
+def test_no_upgrade_without_what_the_rfc_asks(changed, status):
+    with pytest.raises(BadRequest) as refused:
+        answer_upgrade(upgrade(**changed))
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+def test_our_client_and_our_server_shake_hands(codec):
+    found = read_request(ask_upgrade("localhost:1", "/v1/connect", KEY, codec))
+    assert found is not None
+    answer, chosen = answer_upgrade(found[0])
+    assert chosen is codec
+    assert read_upgrade(answer + b"frames", KEY, codec) == len(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\n\r\n",
+        b"SSH-2.0-x\r\n\r\n",
+    ],
+)
+def test_a_client_believes_no_other_answer(answer):
+    with pytest.raises(HandshakeFailed) as failed:
+        read_upgrade(answer, KEY, JSON)
+    assert failed.value.retry_after_s == (7 if b"503" in answer else None)
