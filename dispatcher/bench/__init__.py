@@ -1,0 +1,1 @@
+"""Benchmarks: each prints what it measured with machine, versions, targets. Tiny versions run in the tests."""
