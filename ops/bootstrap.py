@@ -39,7 +39,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
         set_up(mode)
     if mode == "test":
         os.execv(PYTHON, [str(PYTHON), str(ROOT / "ops/check.py"), *rest])  # noqa: S606
-    os.execv(VENV / "bin/pushpath", [str(VENV / "bin/pushpath"), "up", "--demo", *rest])  # noqa: S606
+    given = any(argument == "--data" or argument.startswith("--data=") for argument in rest)
+    data = [] if given else ["--data", str(ROOT / ".data")]  # in this checkout, wherever it is called from
+    os.execv(VENV / "bin/pushpath", [str(VENV / "bin/pushpath"), "up", "--demo", *data, *rest])  # noqa: S606
 
 
 @contextlib.contextmanager
