@@ -16,6 +16,7 @@ RECEIPT = struct.Struct(">HBIBBx6s")
 REPLY = struct.Struct(">BBBBBBBBI")
 MEMBER = struct.Struct(">HB")
 HOME = struct.Struct(">Q")
+ATTEMPTED = struct.Struct(">I")
 
 PLANNED, EACH, ARCHIVED, EXISTS = 1, 2, 4, 16
 TRIED = 1

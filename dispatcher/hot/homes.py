@@ -235,21 +235,16 @@ class RedisHomes(HotJournal):
 
 
 def _read_claim(queue: Queue, reply: Sequence[Any]) -> Claim:
-    app, score, home, step, attempt, phase, members, deliveries, tracks = reply
+    app, score, home, step, attempt, phase, members, attempted = reply
     (number,) = codec.HOME.unpack(home)
     pairs = codec.read_members(members)
-    states = {}
-    for index in range(len(pairs)):
-        track = codec.read_track(number, tracks, index * codec.TRACK.size)
-        record = deliveries[index * codec.DELIVERY.size : (index + 1) * codec.DELIVERY.size]
-        states[index] = codec.read_delivery(record, (track,))
     return Claim(
         app=app.decode(),
         queue=queue,
         members=Members(number, Cursor(step, attempt, Phase(phase)), pairs),
         due=int(float(score)),
         lane=queue.lane,
-        states=states,
+        attempted_at=[codec.read_attempted(number, at) for (at,) in codec.ATTEMPTED.iter_unpack(attempted)],
     )
 
 

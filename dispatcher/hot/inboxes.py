@@ -87,15 +87,18 @@ class RedisInboxes:
         )
 
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
-        if deliveries:
-            args = [int(proof), *deliveries]
-            await self._store.run("inbox_mark", [self._store.user(app, user_id)], args, state=False)
+        await self.mark_many(app, [(user_id, proof, deliveries)])
 
     async def mark_many(self, app: str, marks: Sequence[tuple[str, Proof, Sequence[str]]]) -> None:
         """:meth:`mark` for many users in one round trip."""
-        calls = [([self._store.user(app, user_id)], [int(proof), *ids]) for user_id, proof, ids in marks]
-        if calls:
-            await self._store.run_many("inbox_mark", calls, state=False)
+        tags: dict[str, int] = {}
+        args: list[Any] = []
+        for user_id, proof, deliveries in marks:
+            index = tags.setdefault(self._store.user(app, user_id), len(tags) + 1)
+            for delivery_id in deliveries:
+                args += (index, int(proof), delivery_id)
+        if args:
+            await self._store.run("inbox_mark", list(tags), args, state=False)
 
     async def remove(self, app: str, user_id: str, deliveries: Sequence[str]) -> None:
         if deliveries:

@@ -33,15 +33,17 @@ class RedisPresences:
         await self._run(app, user_id, "lost" if lost else "drop", device_id, session, str(now))
 
     async def of_users(self, app: str, user_ids: Sequence[str], now: Millis) -> Mapping[str, Sequence[Presence]]:
-        pipe = self._store.client.pipeline(transaction=False)
-        for user_id in user_ids:
-            pipe.hgetall(self._store.user(app, user_id) + "on")
-        lines: dict[str, list[Presence]] = {}
+        lines: dict[str, list[Presence]] = {user_id: [] for user_id in user_ids}
         nodes: set[str] = set()
-        for user_id, fields in zip(user_ids, await pipe.execute(), strict=True):
-            found = [_read(device.decode(), value) for device, value in fields.items()]
-            lines[user_id] = [line for line in found if line is not None]
-            nodes.update(line.node for line in lines[user_id] if line.line is not Line.LOST)
+        tags = [self._store.user(app, user_id) for user_id in user_ids]
+        reply = await self._store.run("presence_of", tags, (), state=False) if tags else ()
+        rows = iter(reply)
+        for place, device, value in zip(rows, rows, rows, strict=True):
+            line = _read(device.decode(), value)
+            if line is not None:
+                lines[user_ids[place - 1]].append(line)
+                if line.line is not Line.LOST:
+                    nodes.add(line.node)
         ends = await self._lease_ends(sorted(nodes))
         return {
             user_id: [_judged(line, ends.get(line.node, 0), now) for line in found] for user_id, found in lines.items()

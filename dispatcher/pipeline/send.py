@@ -28,7 +28,7 @@ from strategies.ladder import Ladder
 _QUIET = INDEX["user.in_quiet_hours"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Job:
     """One claimed member with all that is known about it."""
 
@@ -44,8 +44,17 @@ class Job:
     profile: Profile
     device: Device | None  #: None: gone, or bound to another user by now
     line: Presence | None
-    row: Row
-    attempt: Attempt | None = None
+    shared: Shared
+    now: Millis
+    _row: Row | None = None
+
+    @property
+    def row(self) -> Row:
+        """The facts of the moment; made when a turn asks for them, which most attempts never do."""
+        if self._row is None:
+            device = self.device or NO_DEVICE
+            self._row = row(self.message, self.profile, device, self.line, self.shared, self.now)
+        return self._row
 
 
 async def gather_jobs(claims: Sequence[Claim], parts: Parts, now: Millis, *, phase: Phase | None = None) -> list[Job]:
@@ -106,7 +115,8 @@ def _job(
         profile=profile,
         device=device,
         line=line,
-        row=row(message, profile, device or NO_DEVICE, line, shared, now),
+        shared=shared,
+        now=now,
     )
 
 
@@ -214,7 +224,9 @@ async def follow(
     reason = "failed"
     match outcome:
         case HandedOver():
-            decision = after_handover(job.ladder, job.before, job.row, lane=lane, expires_at=expires_at, now=now)
+            decision = after_handover(
+                job.ladder, job.before, lambda: job.row, lane=lane, expires_at=expires_at, now=now
+            )
             job.draft.move(job.place, job.track, job.before, decision, path=path, tried=True, attempted_at=started)
             return
         case RetryLater(after_ms=after_ms, brake=brake):

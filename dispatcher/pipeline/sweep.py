@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Event, Phase, move
-from dispatcher.domain.ids import home_created
 from dispatcher.domain.journal import Entry, Kind
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
@@ -49,9 +48,8 @@ async def _plan_again(claim: Claim, parts: Parts, now: Millis) -> set[Queue]:
 async def _timed_out(job: Job, parts: Parts, now: Millis) -> None:
     """No proof in time, or the step is known to have failed before its time was up."""
     step = job.ladder.steps[rung_of(job.before.step)]
-    state = job.claim.states[job.claim.members.members.index((job.place, job.track))].tracks[0]
-    since = state.attempted_at or home_created(job.claim.members.home)
-    early = step.wait_ms is not None and state.attempted_at is not None and now < since + step.wait_ms
+    attempted = job.claim.attempted_at[job.claim.members.members.index((job.place, job.track))]
+    early = step.wait_ms is not None and attempted is not None and now < attempted + step.wait_ms
     escalate(job, parts, now, Event.TIMED_OUT, "failed" if early else "timeout")
 
 

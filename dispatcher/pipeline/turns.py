@@ -94,14 +94,14 @@ def next_turn(
 
 
 def after_handover(
-    ladder: Ladder, before: Cursor, row: Row, *, lane: Lane, expires_at: Millis, now: Millis
+    ladder: Ladder, before: Cursor, row: Callable[[], Row], *, lane: Lane, expires_at: Millis, now: Millis
 ) -> Decision:
     """The attempt left: on to the rung's next path at once, or wait for proof."""
     rung, position = rung_of(before.step), position_of(before.step)
     step = ladder.steps[rung]
     until = EVENTS[step.until]
     if position + 1 < len(step.paths):
-        own = own_path(step.paths[position + 1], row)
+        own = own_path(step.paths[position + 1], row())
         if own != "push":
             after = Cursor(step_byte(rung, position + 1), 0, move(before.phase, Event.FAILED))
             return Decision(after=after, until=until, queue=Queue(own, lane), due=now, path=Path(own))

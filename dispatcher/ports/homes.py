@@ -74,8 +74,8 @@ class Claim:
     members: Members
     due: Millis
     lane: Lane
-    #: by position in ``members``; each holds that member's own track only
-    states: Mapping[int, DeliveryState] = field(default_factory=dict)
+    #: when the members' latest attempts were made, in their order; None where none was
+    attempted_at: Sequence[Millis | None] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 -- Takes members that are due on one queue, each under a lease in the sweep's waves.
 -- KEYS[1] tag. ARGV: queue, now, limit, lease ends, lane, 1 where the queue sends (ready becomes sending).
--- Reply: {app, due, home, step, attempt, phase, members, delivery records, track records} a chunk.
+-- Reply: {app, due, home, step, attempt, phase, members, attempted (4) a member} a chunk.
 local tag, queue, now, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, lane, sends = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local dk = tag .. 'due:' .. queue
@@ -29,7 +29,7 @@ while taken < limit and looked < 4000 do
     end
     local d = vector(tag .. 'd:' .. home, DL)
     local t = vector(tag .. 't:' .. home, TL)
-    local kept, ds, ts = {}, {}, {}
+    local kept, ts = {}, {}
     for i = 12, #chunk, 3 do
       looked = looked + 1
       local place, track = u16(chunk, i), byte(chunk, i + 2)
@@ -39,8 +39,7 @@ while taken < limit and looked < 4000 do
         if phase == 0 then
           if not planned then
             kept[#kept + 1] = sub(chunk, i, i + 2)
-            ds[#ds + 1] = record
-            ts[#ts + 1] = string.rep('\0', TL)
+            ts[#ts + 1] = '\0\0\0\0'
           end
         elseif planned then
           local index = u16(record, 5) + track
@@ -49,8 +48,7 @@ while taken < limit and looked < 4000 do
             local proof, s, a, p, untl = byte(r, 1, 5)
             if s == step and a == attempt and p == phase and proof < untl then
               kept[#kept + 1] = sub(chunk, i, i + 2)
-              ds[#ds + 1] = record
-              ts[#ts + 1] = r
+              ts[#ts + 1] = sub(r, 13, 16)
               if sends then set(t, index, patch(r, 4, char(SENDING))) end
             end
           end
@@ -62,7 +60,7 @@ while taken < limit and looked < 4000 do
       local held = sends and SENDING or phase
       save(t, length(t))
       push(tag, 'sweep.' .. lane, app, lease, now, home .. char(step, attempt, held) .. members)
-      out[#out + 1] = {app, score, home, step, attempt, phase, members, table.concat(ds), table.concat(ts)}
+      out[#out + 1] = {app, score, home, step, attempt, phase, members, table.concat(ts)}
       taken = taken + #kept
     end
   end

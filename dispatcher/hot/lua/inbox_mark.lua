@@ -1,8 +1,8 @@
--- Proven entries leave the unproven, opened ones the unread. KEYS[1] user tag. ARGV: proof, ids ...
-local u = KEYS[1]
-local opened = tonumber(ARGV[1]) >= 3
-for i = 2, #ARGV do
-  redis.call('ZREM', u .. 'p', ARGV[i])
-  if opened then redis.call('ZREM', u .. 'o', ARGV[i]) end
+-- Proven entries leave the unproven, opened ones the unread.
+-- KEYS: user tags. ARGV: index of the user, proof, delivery id, an entry.
+for i = 1, #ARGV, 3 do
+  local u = KEYS[tonumber(ARGV[i])]
+  redis.call('ZREM', u .. 'p', ARGV[i + 2])
+  if tonumber(ARGV[i + 1]) >= 3 then redis.call('ZREM', u .. 'o', ARGV[i + 2]) end
 end
-return #ARGV - 1
+return #ARGV / 3

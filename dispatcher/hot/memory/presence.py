@@ -13,6 +13,7 @@ class MemoryPresences:
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], dict[str, Presence]] = {}
         self._leases: dict[str, Millis] = {}
+        self._watched: dict[str, Millis] = {}
 
     async def register(self, app: str, user_id: str, presence: Presence) -> Presence | None:
         held = self._held.setdefault((app, user_id), {})
@@ -41,10 +42,17 @@ class MemoryPresences:
         }
 
     async def hold_node(self, node: str, now: Millis, lease_ms: Millis) -> None:
-        self._leases[node] = now + lease_ms
+        self._leases[node] = self._watched[node] = now + lease_ms
 
     async def release_node(self, node: str) -> None:
         self._leases.pop(node, None)
+        self._watched.pop(node, None)
+
+    async def take_lapsed_nodes(self, now: Millis) -> list[str]:
+        lapsed = [node for node, end in self._watched.items() if end <= now]
+        for node in lapsed:
+            del self._watched[node]
+        return lapsed
 
     def turn_online(self, app: str, user_id: str, device_id: str, session: str) -> bool:
         """What the inbox's switch does in one step with its look; False where *session* is not the device's."""
@@ -63,6 +71,7 @@ class MemoryPresences:
         """Forgets everything, as a hot store that lost its data."""
         self._held.clear()
         self._leases.clear()
+        self._watched.clear()
 
     def _own(self, app: str, user_id: str, device_id: str, session: str) -> Presence | None:
         presence = self._held.get((app, user_id), {}).get(device_id)
