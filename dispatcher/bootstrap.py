@@ -1,7 +1,8 @@
 """The composition root: the one place that knows implementations. One :class:`Stores` a process."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,16 +29,44 @@ from dispatcher.ledger.messages import SqlMessages
 from dispatcher.ledger.sms_guard import SqlSmsGuard
 from dispatcher.ledger.strategies import SqlStrategyStore
 from dispatcher.pipeline.facts import FactReader
-from dispatcher.pipeline.parts import Parts, Rules
+from dispatcher.pipeline.parts import Hints, Parts, Rules
 from dispatcher.pipeline.strategy_book import StrategyBook
 from dispatcher.ports.homes import Queue
+from dispatcher.ports.provider import Provider
 from dispatcher.sealing import Sealer
 from dispatcher.settings import Settings
 from dispatcher.telemetry import Metrics
-from providers.registry import Registry
 from providers.sms.segments import cut, measure
 
-Hint = Callable[[Sequence[Queue]], Awaitable[None]]
+if TYPE_CHECKING:
+    from providers.registry import Registry
+
+
+class Vendors:
+    """The provider registry, opened on first use: its vendor libraries take a third of a second to import, and of all
+    processes only workers that send need them. Those call :func:`import_vendors` before they begin."""
+
+    __slots__ = ("_open", "_opened")
+
+    def __init__(self, open_registry: "Callable[[], Registry]") -> None:
+        self._open = open_registry
+        self._opened: Registry | None = None
+
+    async def provider(self, app: str, path: Path) -> Provider | None:
+        """See :class:`dispatcher.pipeline.parts.Providers`."""
+        if self._opened is None:
+            self._opened = self._open()
+        return await self._opened.provider(app, path)
+
+    async def close(self) -> None:
+        """Ends every provider of the process."""
+        if self._opened is not None:
+            await self._opened.close()
+
+
+def import_vendors() -> None:
+    """Imports what sending needs, so that the first push does not wait for it."""
+    import providers.registry  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,22 +89,22 @@ class Stores:
     ids: IdKey
     metrics: Metrics
     clock: Clock
-    registry: Registry
+    vendors: Vendors
     parts: Parts
 
     async def close(self) -> None:
         """Ends connections; what was begun is over by then."""
-        await self.registry.close()
+        await self.vendors.close()
         await self.hot.close()
         await self.engine.dispose()
 
 
-async def no_hint(_queues: Sequence[Queue]) -> None:
+async def no_hint(queues: Sequence[Queue]) -> None:
     """For processes that leave every wake-up to the sweep."""
 
 
 async def open_stores(
-    settings: Settings, *, hint: Hint = no_hint, clock: Clock = system_clock, metrics: Metrics | None = None
+    settings: Settings, *, hint: Hints = no_hint, clock: Clock = system_clock, metrics: Metrics | None = None
 ) -> Stores:
     """Connects nothing yet: both stores connect on first use, so a process starts while they are away."""
     engine = open_ledger(settings.ledger_url.reveal(), pool_size=settings.ledger_pool)
@@ -91,7 +120,12 @@ async def open_stores(
         sealed = await apps.credentials(app, path)
         return sealer.open(sealed) if sealed is not None else None
 
-    registry = Registry(credentials, bus=bus, public_url=settings.public_url, clock=clock)
+    def registry() -> "Registry":
+        from providers.registry import Registry
+
+        return Registry(credentials, bus=bus, public_url=settings.public_url, clock=clock)
+
+    vendors = Vendors(registry)
     metrics = metrics or Metrics()
     ids = IdKey(secret)
     parts = Parts(
@@ -109,7 +143,7 @@ async def open_stores(
         sms_guard=SqlSmsGuard(engine),
         book=StrategyBook(strategies, clock),
         facts=FactReader(profiles, presences),
-        providers=registry,
+        providers=vendors,
         seal=sealer,
         cut_sms=cut_sms,
         ids=ids,
@@ -135,7 +169,7 @@ async def open_stores(
         ids=ids,
         metrics=metrics,
         clock=clock,
-        registry=registry,
+        vendors=vendors,
         parts=parts,
     )
 

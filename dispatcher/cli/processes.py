@@ -33,6 +33,7 @@ def gateway(config: Path | None) -> None:
 @click.option("--sweep/--no-sweep", default=None, help="Only the sweep and upkeep, or only the drains. Default: both.")
 def worker(config: Path | None, queues: str | None, sweep: bool | None) -> None:
     """Plan, send, sweep, archive: a Celery worker."""
+    from dispatcher.bootstrap import import_vendors
     from workers.main import paths_queues, queues_for, run_worker
 
     settings = _begin(config, "worker")
@@ -44,6 +45,8 @@ def worker(config: Path | None, queues: str | None, sweep: bool | None) -> None:
         names += queues_for(drains=False, sweep=bool(sweep))
     else:
         names = queues_for(drains=sweep is not True, sweep=sweep is not False)
+    if queues is not None or sweep is not True:
+        import_vendors()
     run_worker(settings, metrics_of(settings), queues=names, concurrency=settings.worker_concurrency)
 
 
