@@ -1,6 +1,6 @@
 """What a track does next: the engine's turn, turned into a cursor and a wave. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
