@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from providers.http2.core import Core, Ended
+from providers.http2.core import Core
 from providers.http2.exchange import Cause
 from providers.http2.frames import Broken
+from providers.http2.streams import Ended
 
 IDLE_S = 30.0  #: a connection silent for longer is asked whether it still stands before it gets a request
+GOODBYE_S = 0.5  #: how long a peer may take to say goodbye
 PROBE_S = 5.0  #: how long it may take to say so
 
 
@@ -19,6 +21,7 @@ class Connection(asyncio.Protocol):
         self.core = Core()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = False
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()  #: the socket is closed
         self._loop = asyncio.get_running_loop()
         self._on_ended = on_ended
         self._on_change = on_change
@@ -27,6 +30,11 @@ class Connection(asyncio.Protocol):
         self._flush_due = False
         self._heard_at = self._loop.time()
         self._probe: asyncio.TimerHandle | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether there ever was a socket under it."""
+        return self._transport is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Our preface goes at once; requests wait for the peer's settings."""
@@ -66,6 +74,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What has no answer now will never have one."""
+        if not self.gone.done():
+            self.gone.set_result(None)
         self._end(Cause.LOST, "" if exc is None else str(exc))
 
     def eof_received(self) -> None:
@@ -99,6 +109,14 @@ class Connection(asyncio.Protocol):
             self.core.go_away()
             self._flush()
             self._end(cause, "")
+
+    async def wait_gone(self) -> None:
+        """Waits for the goodbye under TLS, then cuts the line."""
+        if self._transport is None:
+            return
+        await asyncio.wait([self.gone], timeout=GOODBYE_S)
+        self._transport.abort()
+        await asyncio.wait([self.gone], timeout=GOODBYE_S)
 
     def flush_soon(self) -> None:
         """One write for all that this tick of the loop brings."""

@@ -7,9 +7,8 @@ unprocessed, and which may have been processed although no answer came.
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from providers.http2.exchange import Cause, Kind, Reply, TransportFault
+from providers.http2.exchange import Cause, Kind, TransportFault
 from providers.http2.frames import (
     ACK,
     CONTINUATION,
@@ -37,47 +36,8 @@ from providers.http2.frames import (
     frame,
     unpadded,
 )
-from providers.http2.header_block import BadBlock, Encoder, decode, status_of
-
-
-class BlockReply(Reply):
-    """A reply whose header block is decoded when someone asks."""
-
-    def __init__(self, status: int, block: bytes, body: bytes) -> None:
-        self.status = status
-        self.body = body
-        self._block = block
-
-    @property
-    def fields(self) -> Sequence[tuple[bytes, bytes]]:  # type: ignore[override]
-        """The header fields, without ``:status``."""
-        try:
-            return [field for field in decode(self._block) if not field[0].startswith(b":")]
-        except BadBlock:
-            return []
-
-
-class Stream:
-    """One request under way. *ticket*: whatever the caller wants back."""
-
-    __slots__ = ("block", "body", "id", "size", "status", "ticket", "unsent", "window")
-
-    def __init__(self, stream_id: int, ticket: object, window: int) -> None:
-        self.id = stream_id
-        self.ticket = ticket
-        self.window = window
-        self.unsent = b""
-        self.status = 0
-        self.block = b""
-        self.body: list[bytes] = []
-        self.size = 0
-
-
-class Ended(NamedTuple):
-    """A stream that is over."""
-
-    stream: Stream
-    answer: Reply | TransportFault
+from providers.http2.header_block import BadBlock, Encoder, status_of
+from providers.http2.streams import BlockReply, Ended, Stream
 
 
 class Core:

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from dispatcher.domain.clock import Millis
 from providers.http2.connection import Connection
-from providers.http2.core import Ended
 from providers.http2.exchange import Batch, Cause, Kind, Reply, Request, TransportFault
+from providers.http2.streams import Ended
 
 RESENDS = 3
 BACKOFF_S = 1.0  #: after a failed connect: meanwhile requests fail at once
@@ -55,6 +55,7 @@ class Http2Transport:
         self._connect_timeout_s = connect_timeout_ms / 1_000
         self._loop = asyncio.get_running_loop()
         self._connections: list[Connection] = []
+        self._alive: set[Connection] = set()  #: those whose sockets are open, retired ones included
         self._queue: deque[_Ticket] = deque()
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
@@ -97,11 +98,12 @@ class Http2Transport:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        for connection in list(self._connections):
+        alive = list(self._alive)
+        for connection in alive:
             connection.close()
         if self._ticking is not None:
             self._ticking.cancel()
-        await asyncio.sleep(0)
+        await asyncio.gather(*(connection.wait_gone() for connection in alive))
 
     def _pump(self) -> None:
         """Moves requests from the queue to connections with room, and opens one where there is none."""
@@ -179,13 +181,19 @@ class Http2Transport:
             return
         self._opening = self._loop.create_task(self._connect())
 
+    def _new_connection(self) -> Connection:
+        connection = Connection(self._ended, self._changed)
+        self._alive.add(connection)
+        connection.gone.add_done_callback(lambda _: self._alive.discard(connection))
+        return connection
+
     async def _connect(self) -> None:
         fault: TransportFault | None = None
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 transport, connection = await self._loop.create_connection(
-                    lambda: Connection(self._ended, self._changed),
+                    self._new_connection,
                     self._host,
                     self._port,
                     ssl=self._context,
@@ -206,6 +214,7 @@ class Http2Transport:
         finally:
             self._opening = None
         if fault is not None:
+            self._alive = {found for found in self._alive if found.opened}  # a failed handshake never opened one
             self._backoff = (self._loop.time() + BACKOFF_S, fault)
             if not any(not found.core.draining for found in self._connections):
                 self._fail_queue(fault)

@@ -29,7 +29,7 @@ async def test_each_row_over_the_wire(lab: Any, row: Row) -> None:
     provider = lab.provider(Path.APNS)
     await lab.script("apns", errors=[{"match": "*", "status": row.status, "reason": row.reason}])
     (outcome,) = await provider.send([lab.attempt(Path.APNS)], lab.now)
-    expected = {
+    expected: type[TokenDead | Rejected | RetryLater] = {
         Verdict.DEAD: TokenDead,
         Verdict.OUR_FAULT: Rejected,
         Verdict.CONFIGURATION: Rejected,

@@ -1,14 +1,15 @@
 """Each of Apple's reasons does to token, attempt and circuit what its row says."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from dispatcher.domain.outcome import HandedOver, Rejected, RetryLater, TokenDead
+from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, TokenDead
 from providers.apns.answers import ROWS, Row, Verdict, read
 from providers.http2 import Reply
 
-EXPECTED = {
+EXPECTED: dict[Verdict, Callable[[str], Outcome]] = {
     Verdict.DEAD: lambda reason: TokenDead(reason),
     Verdict.OUR_FAULT: lambda reason: Rejected(reason),
     Verdict.CONFIGURATION: lambda reason: Rejected(reason, configuration=True),

@@ -26,14 +26,15 @@ def answer(status: int, *codes: str, retry_after: str | None = None) -> Reply:
 
 def expected(row: Row) -> Outcome:
     name = "INVALID_ARGUMENT" if row.code == "BadRequest" else row.code or f"status_{row.status}"
-    return {
+    outcomes: dict[Verdict, Outcome] = {
         Verdict.DEAD: TokenDead(name),
         Verdict.OUR_FAULT: Rejected(name),
         Verdict.CONFIGURATION: Rejected(name, configuration=True),
         Verdict.ACCESS: Rejected(name, configuration=True),
         Verdict.BRAKE: RetryLater(name, QUOTA_WAIT, brake=True),
         Verdict.LATER: RetryLater(name),
-    }[row.verdict]
+    }
+    return outcomes[row.verdict]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.status}-{row.code or 'plain'}")

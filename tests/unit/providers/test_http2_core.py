@@ -11,9 +11,10 @@ from h2.settings import SettingCodes, Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.http2.core import Core, Ended
+from providers.http2.core import Core
 from providers.http2.exchange import Cause, Kind, Reply, TransportFault
 from providers.http2.frames import Broken, frame
+from providers.http2.streams import Ended
 
 HEADERS = [(":method", "POST"), (":scheme", "https"), (":authority", "a"), (":path", "/p"), ("apns-topic", "t")]
 

@@ -16,12 +16,13 @@ URL = callback_url("https://push.example.com/base/", "att-1.0.0s")
 
 def expected(row: Row) -> Outcome:
     name = f"twilio_{row.code}"
-    return {
+    outcomes: dict[Verdict, Outcome] = {
         Verdict.FAILED: Rejected(name),
         Verdict.CONFIGURATION: Rejected(name, configuration=True),
         Verdict.BRAKE: RetryLater(name, None, brake=True),
         Verdict.LATER: RetryLater(name, UNREACHABLE_WAIT if row.code == 30003 else None),
-    }[row.verdict]
+    }
+    return outcomes[row.verdict]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.code))
