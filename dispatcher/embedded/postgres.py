@@ -27,7 +27,7 @@ SETTINGS: Mapping[str, str] = {
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "256MB",
-    "dynamic_shared_memory_type": "mmap",  # in the cluster: containers have a tiny /dev/shm, and a kill leaves files in it
+    "dynamic_shared_memory_type": "mmap",  # a container's /dev/shm is tiny, and a kill leaves files there
     "effective_cache_size": "1GB",
     "work_mem": "8MB",
     "maintenance_work_mem": "128MB",
