@@ -5,6 +5,7 @@ import sys
 import click
 
 from dispatcher.cli.admin import apps, doctor, keys
+from dispatcher.cli.bench import bench
 from dispatcher.cli.client import device, send
 from dispatcher.cli.demo import demo
 from dispatcher.cli.processes import api, gateway, migrate, sandbox, schedule, worker
@@ -21,7 +22,7 @@ def pushpath() -> None:
     """
 
 
-for command in (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, doctor):
+for command in (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, doctor, bench):
     pushpath.add_command(command)
 
 

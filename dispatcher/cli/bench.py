@@ -1,0 +1,72 @@
+"""``pushpath bench``: the figures of the README, measured here and now."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+#: Part, the module whose ``run(quick)`` measures it, and what it needs.
+PARTS = {
+    "strategies": ("strategies.bench", "the rule engine: seconds, no servers"),
+    "pipeline": ("dispatcher.bench.pipeline", "accept to archive: embedded servers, about a minute"),
+    "gateway": ("dispatcher.gateway.bench", "long connections: real sockets on loopback"),
+    "providers": ("providers.bench", "APNs and FCM wires beside aioapns and firebase-admin: the simulators"),
+}
+
+
+@click.command()
+@click.argument("part", type=click.Choice([*PARTS, "all"]))
+@click.option("--quick", is_flag=True, help="A tiny run: shows that it works, its figures mean little.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write each result into this directory, dated: ops/bench keeps ours.",
+)
+def bench(part: str, quick: bool, as_json: bool, out: Path | None) -> None:
+    """Measure a part of Pushpath: strategies, pipeline, gateway, providers, or all.
+
+    CPU microseconds and ratios within one run hold on noisy machines; single wall times do not. Exit code 0 also where
+    a target was missed: the answer says so.
+    """
+    results = []
+    for name in PARTS if part == "all" else [part]:
+        if not as_json:
+            click.echo(f"{name}: {PARTS[name][1]} ...", err=True)
+        result = _complete(name, _run_of(name)(quick=quick))
+        results.append(result)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            day = datetime.now(UTC).strftime("%Y-%m-%d")
+            (out / f"{day}-{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+        if not as_json:
+            _show(result)
+    if as_json:
+        click.echo(json.dumps(results if part == "all" else results[0], indent=2))
+
+
+def _run_of(name: str) -> Callable[..., dict[str, Any]]:
+    run: Callable[..., dict[str, Any]] = import_module(PARTS[name][0]).run
+    return run
+
+
+def _complete(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Parts that know no machine leave name, time and versions to us."""
+    from dispatcher.bench.report import report
+
+    return {**report(name, {}), **result}
+
+
+def _show(result: dict[str, Any]) -> None:
+    click.echo(f"{result['name']}  {result['at']}  {result['machine']}")
+    for key, figure in result["figures"].items():
+        click.echo(f"  {key:<36} {figure['value']:>14,.2f} {figure['unit']}")
+    for key, ratio in result["ratios"].items():
+        click.echo(f"  {key:<36} {ratio['value']:>14,.2f} times {ratio['against']}")
+    for key, target in result["targets"].items():
+        met = click.style("met", fg="green") if target["met"] else click.style("not met", fg="yellow")
+        click.echo(f"  {key:<36} {met}: {target['goal']}")
