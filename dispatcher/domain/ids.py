@@ -3,8 +3,9 @@
 A **home** id is 64 bits: milliseconds since 2024-01-01 (41 bits), a random part (17 bits), the shard (6 bits), so the
 ledger's day and the hot store's shard follow from it without a read.
 
-A **delivery id** is home, place (16 bits) and a 32-bit keyed tag of app and user, as 28 hex digits: a receipt
-finds its state without an index, and foreign or guessed ids are refused without a read.
+A **delivery id** is home, place (16 bits) and a 32-bit keyed tag of app, user and that address, as 28 hex digits: a
+receipt finds its state without an index, and foreign or guessed ids are refused without a read. The tag covers the
+address too: recipients of one message stand side by side in a home, and none may write a neighbour's id.
 
 An **attempt id** is the delivery id, then ``-track.step.attempt`` and the path's letter: what woke the phone needs no
 look-up either. ``-i`` stands for an entry pulled from the inbox rather than sent by a step.
@@ -25,7 +26,7 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _CLASS = re.compile(r"[a-z0-9_]{1,32}\Z")
 _HEX = re.compile(r"[0-9a-f]+\Z")
 _DELIVERY = re.compile(r"[0-9a-f]{28}\Z")
-_ATTEMPT = re.compile(r"([0-9a-f]{28})-(?:(\d{1,3})\.(\d{1,3})\.(\d{1,3})([lafps])|i)\Z")
+_ATTEMPT = re.compile(r"([0-9a-f]{28})-(?:([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})([lafps])|i)\Z")
 
 
 def is_id(text: str) -> bool:
@@ -91,21 +92,26 @@ class IdKey:
     def _tag(self, app: str, user_id: str) -> bytes:
         return blake2b(f"{app}\0{user_id}".encode(), digest_size=4, key=self._key).digest()
 
+    def _address_tag(self, ref: DeliveryRef, app: str, user_id: str) -> bytes:
+        text = b"%016x%04x%b\0%b" % (ref.home, ref.place, app.encode(), user_id.encode())
+        return blake2b(text, digest_size=4, key=self._key).digest()
+
     def user_tag(self, app: str, user_id: str) -> str:
         """Eight hex digits that only we can compute for this user."""
         return self._tag(app, user_id).hex()
 
     def delivery_id(self, ref: DeliveryRef, app: str, user_id: str) -> str:
         """The id under which the world knows *ref*."""
-        return f"{ref.home:016x}{ref.place:04x}{self._tag(app, user_id).hex()}"
+        return f"{ref.home:016x}{ref.place:04x}{self._address_tag(ref, app, user_id).hex()}"
 
     def read_delivery(self, delivery_id: str, app: str, user_id: str) -> DeliveryRef | None:
         """The address behind *delivery_id*, or None where it is no id of this app and user."""
         if _DELIVERY.match(delivery_id) is None:
             return None
-        if not compare_digest(bytes.fromhex(delivery_id[20:]), self._tag(app, user_id)):
+        ref = DeliveryRef(int(delivery_id[:16], 16), int(delivery_id[16:20], 16))
+        if not compare_digest(bytes.fromhex(delivery_id[20:]), self._address_tag(ref, app, user_id)):
             return None
-        return DeliveryRef(int(delivery_id[:16], 16), int(delivery_id[16:20], 16))
+        return ref
 
     def read_attempt(self, attempt_id: str, app: str, user_id: str) -> AttemptRef | None:
         """The attempt behind *attempt_id*, or None where it is none of this app and user."""
@@ -117,10 +123,15 @@ class IdKey:
             return None
         if match[2] is None:
             return AttemptRef(ref, 255, 0, 0, None)
-        track, step, attempt = int(match[2]), int(match[3]), int(match[4])
-        if max(track, step, attempt) > 254:
-            return None
-        return AttemptRef(ref, track, step, attempt, PATH_BY_LETTER[match[5]])
+        return _attempt(ref, match)
+
+
+def _attempt(ref: DeliveryRef, match: re.Match[str]) -> AttemptRef | None:
+    """Track, step and attempt are bytes of a state vector; 255 stands for none."""
+    track, step, attempt = int(match[2]), int(match[3]), int(match[4])
+    if max(track, step, attempt) > 254:
+        return None
+    return AttemptRef(ref, track, step, attempt, PATH_BY_LETTER[match[5]])
 
 
 def parse_delivery_id(delivery_id: str) -> DeliveryRef | None:
@@ -138,7 +149,7 @@ def parse_attempt_id(attempt_id: str) -> AttemptRef | None:
     ref = parse_delivery_id(match[1])
     if ref is None:
         return None
-    return AttemptRef(ref, int(match[2]), int(match[3]), int(match[4]), PATH_BY_LETTER[match[5]])
+    return _attempt(ref, match)
 
 
 def attempt_id(delivery_id: str, track: int, step: int, attempt: int, path: Path) -> str:

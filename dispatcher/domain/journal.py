@@ -31,6 +31,25 @@ class Kind(StrEnum):
     RECALLED = "recalled"
 
 
+#: Of one moment, what comes first: the ledger keeps entries by a hash, not by when they were written.
+_STAGE = {
+    kind: stage
+    for stage, kind in enumerate(
+        (
+            Kind.ACCEPTED,
+            Kind.PLANNED,
+            Kind.ATTEMPTED,
+            Kind.OUTCOME,
+            Kind.RECEIPT,
+            Kind.ESCALATED,
+            Kind.SKIPPED,
+            Kind.RECALLED,
+            Kind.SETTLED,
+        )
+    )
+}
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One columnar entry. ``step`` and ``attempt`` are those the members stood at when it happened."""
 
@@ -70,7 +89,7 @@ class JournalEvent:
 
 
 def events_of(entries: Sequence[Entry], place: int) -> list[JournalEvent]:
-    """What happened to one delivery, in order of time; entries of one moment keep their order."""
+    """What happened to one delivery, in order of time; entries of one moment in the order of their stages."""
     found = []
     for entry in entries:
         for index, (member_place, track) in enumerate(entry.members):
@@ -89,7 +108,7 @@ def events_of(entries: Sequence[Entry], place: int) -> list[JournalEvent]:
                     detail={**entry.shared, **own},
                 )
             )
-    return sorted(found, key=lambda event: event.at)
+    return sorted(found, key=lambda event: (event.at, _STAGE[event.kind]))
 
 
 def receipt_entry(
