@@ -90,7 +90,14 @@ class Registry:
         entry = self._entries.get(key)
         if entry is not None and now - entry.checked_at < FRESH:
             return entry.provider
-        document = await self._source(*key)
+        try:
+            document = await self._source(*key)
+        except Exception:
+            # A store that cannot be asked leaves a provider that works as it is; there is none to invent.
+            if entry is None:
+                raise
+            _log.exception("credentials could not be read again", extra={"app": key[0], "path": key[1]})
+            return entry.provider
         version = b"" if document is None else blake2b(document, digest_size=16).digest()
         if entry is not None and entry.version == version:
             entry.checked_at = now

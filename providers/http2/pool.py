@@ -45,7 +45,7 @@ class Http2Transport:
         connect_timeout_ms: Millis = 5_000,
     ) -> None:
         split = urlsplit(origin)
-        self._origin = f"{split.scheme}://{split.netloc}"
+        self._base = f"{split.scheme}://{split.netloc}/"
         self._host = split.hostname or ""
         self._port = split.port or (443 if split.scheme == "https" else 80)
         self._context = context
@@ -72,7 +72,7 @@ class Http2Transport:
         for place, request in enumerate(requests):
             if self._closed:
                 batch.answer(place, TransportFault(Kind.NEVER_SENT, Cause.CLOSED))
-            elif not request.url.startswith(self._origin):
+            elif not request.url.startswith(self._base):
                 batch.answer(place, TransportFault(Kind.NEVER_SENT, Cause.CONNECT, "not this transport's origin"))
             elif len(self._queue) >= self._max_waiting:
                 batch.answer(place, TransportFault(Kind.NEVER_SENT, Cause.FULL))
@@ -136,7 +136,7 @@ class Http2Transport:
 
     def _start(self, connection: Connection, ticket: _Ticket) -> None:
         method, url, headers, body = ticket.request
-        path = url[len(self._origin) :] or "/"
+        path = url[len(self._base) - 1 :]
         connection.core.start([(":method", method), *self._pseudo, (":path", path), *headers], body, ticket)
         connection.flush_soon()
 

@@ -114,6 +114,25 @@ async def test_a_provider_is_built_once_and_rebuilt_when_its_credentials_change(
     await registry.close()
 
 
+async def test_a_store_that_cannot_be_asked_leaves_the_provider_as_it_is(made: SandboxCredentials) -> None:
+    moment = 0
+    found: dict[tuple[str, Path], bytes] = {("app", Path.SMS): json.dumps(documents(made)[Path.SMS]).encode()}
+
+    async def source(app: str, path: Path) -> bytes | None:
+        if not found:
+            raise ConnectionError
+        return found.get((app, path))
+
+    registry = Registry(source, bus=NoBus(), public_url="http://x", clock=lambda: moment)
+    first = await registry.provider("app", Path.SMS)
+    found.clear()
+    moment += FRESH
+    assert await registry.provider("app", Path.SMS) is first
+    with pytest.raises(ConnectionError):
+        await registry.provider("other", Path.SMS)
+    await registry.close()
+
+
 async def test_apps_without_credentials_have_no_provider_but_lines_and_polls(made: SandboxCredentials) -> None:
     registry = Registry(Store({}), bus=NoBus(), public_url="http://x", clock=lambda: 0)
     assert [await registry.provider("app", path) is None for path in Path] == [False, True, True, False, True]
