@@ -26,13 +26,13 @@ from dispatcher.telemetry import Metrics
 class Sealer(Protocol):
     """Keeps phone numbers readable only for who holds the master secret."""
 
-    def seal(self, plain: bytes) -> bytes:
+    def seal(self, plain: bytes, /) -> bytes:
         """Encrypted and authenticated."""
 
-    def open(self, sealed: bytes) -> bytes:
+    def open(self, sealed: bytes, /) -> bytes:
         """The plain bytes; raises where the key is not ours."""
 
-    def number_hash(self, number: str) -> bytes:
+    def number_hash(self, number: str, /) -> bytes:
         """A keyed hash: the same number is recognised without being stored."""
 
 

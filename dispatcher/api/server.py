@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -25,18 +26,26 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+            yield
+            return
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._draining.set)
         try:
             yield
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
-        self._draining.set()
+    async def main_loop(self) -> None:
+        """Runs until somebody sets the drain event: a signal, or whoever made the core."""
+        watching = asyncio.create_task(self._draining.wait())
+        running = asyncio.create_task(super().main_loop())
+        await asyncio.wait({watching, running}, return_when=asyncio.FIRST_COMPLETED)
         self.should_exit = True
+        watching.cancel()
+        await running
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Tells the port once it listens: it may have been any free one."""
@@ -47,9 +56,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve_api(settings: Settings, core: Core, *, started: Callable[[int], None] = lambda _: None) -> None:
-    """Serves until SIGTERM or SIGINT, then ends within ``settings.drain`` and a little.
+    """Serves until SIGTERM, SIGINT or whoever sets ``core.draining``; ends within ``settings.drain`` and a little.
 
-    Parked long-polls answer at once (``core.draining``). Run it on uvloop (``uvloop.run``). *started* gets the port.
+    Parked long-polls answer at once then. Run it on uvloop (``uvloop.run``). *started* gets the port.
     Raises SystemExit where the address cannot be had.
     """
     config = uvicorn.Config(

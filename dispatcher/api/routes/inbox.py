@@ -1,7 +1,7 @@
 """What phones pull and prove; what carriers report."""
 
 import asyncio
-import contextlib
+from typing import Any
 
 from litestar import get, post
 
@@ -25,6 +25,7 @@ from dispatcher.domain.requests import Counts, InboxQuery, ReceiptItem
 from dispatcher.errors import Kind, Problem
 
 MAX_CALLBACK_BYTES = 64 * 1024
+_CANCEL_TRIES, _CANCEL_AGAIN_S = 20, 0.1
 
 
 def _whose(caller: Backend | Phone, user_id: str | None, field: str = "user_id") -> str:
@@ -54,10 +55,19 @@ async def _pull_waiting(
         await asyncio.wait({pulling, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return await pulling if pulling.done() else None
     finally:
-        for task in (pulling, leaving):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await leaving
+        await _end(leaving)
+        await _end(pulling)
+
+
+async def _end(task: "asyncio.Future[Any]") -> None:
+    """Cancels until it is over: libraries lose a cancellation that meets the end of what they wait for."""
+    for _ in range(_CANCEL_TRIES):
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
+    if task.done() and not task.cancelled():
+        task.exception()  # nobody is left to hear of it
 
 
 @get(

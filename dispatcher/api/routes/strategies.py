@@ -65,9 +65,11 @@ async def _shown(request: HttpRequest, core: Core, app: str, version: StrategyVe
     headers = {"ETag": f'"{version.etag}"', "Vary": "Accept"}
     if version.version is not None:
         headers["Pushpath-Version"] = str(version.version)
-    if "yaml" in request.headers.get("accept", ""):
-        return raw_answer(version.document.encode(), media=YAML, headers=headers)
-    return answer((await core.validate_strategy(app, version.document)).document, headers=headers)
+    if "yaml" not in request.headers.get("accept", ""):
+        document = (await core.validate_strategy(app, version.document)).document
+        if document is not None:  # None: stored under rules that have been tightened since
+            return answer(document, headers=headers)
+    return raw_answer(version.document.encode(), media=YAML, headers=headers)
 
 
 async def _published(core: Core, app: str, name: str) -> StrategyVersion | None:
