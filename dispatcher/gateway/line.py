@@ -234,6 +234,9 @@ class Line(asyncio.Protocol):
                 self._close_answered(payload)
             elif opcode == FAULT:
                 self._close(read_close(payload)[0], payload)
+                # Nothing more is read, so its half of the handshake cannot be heard: half-close, drain, then go.
+                if self.transport.can_write_eof():
+                    self.transport.write_eof()
             else:
                 self.spent += 1
                 if not isinstance(self.session, AwaitingHello | Hailed):

@@ -75,14 +75,13 @@ class Openings:
             by_app.setdefault(hailed.identity.app, set()).add(hailed.identity.user_id)
         try:
             life = await desk.inboxes.epoch()
-            found = await asyncio.gather(*(desk.profiles.get(app, list(users)) for app, users in by_app.items()))
+            profiles = {app: await desk.profiles.get(app, list(users)) for app, users in by_app.items()}
         except Exception:
             desk.counters[Count.FAULTS] += 1
             logger.exception("hellos could not be looked up")
             for line, _ in batch:
                 self._send_away(line)
             return
-        profiles = dict(zip(by_app, found, strict=True))
         opened = (
             self._open(line, hailed, profiles[hailed.identity.app].get(hailed.identity.user_id), life)
             for line, hailed in batch

@@ -106,7 +106,8 @@ class Polls:
     def timed_out(self, poll: Poll) -> None:
         """Nothing came in time."""
         if not poll.asking:
-            self._answer(poll, answer(200, poll.empty, keep_alive=poll.keep_alive))
+            keep_alive = poll.keep_alive and not self._desk.draining
+            self._answer(poll, answer(200, poll.empty, keep_alive=keep_alive))
 
     def moved(self, arrival: "Arrival") -> None:
         """The device belongs to another user now."""

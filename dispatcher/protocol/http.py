@@ -10,7 +10,12 @@ from msgspec import Struct
 
 MAX_HEAD: Final = 16 * 1024  #: bytes of request line and fields together
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8000}) HTTP/1\.([01])\Z")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\Z")
+_NAME = rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+_VALUE = rb"((?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?)"
+_FIELD = rb"%b:[ \t]*%b[ \t]*\r\n" % (_NAME, _VALUE)
+_fields = re.compile(_FIELD.decode()).findall
+_all_fields = re.compile(rb"(?:%b)*\Z" % _FIELD).match
+_ONCE = frozenset({"host", "authorization", "content-length", "sec-websocket-key", "sec-websocket-version"})
 
 
 class BadRequest(ValueError):
@@ -47,22 +52,20 @@ def read_request(data: bytes | bytearray) -> tuple[Request, int] | None:
         return None
     if end > MAX_HEAD:
         raise BadRequest(431, "the request's head is too large")
-    lines = bytes(data[:end]).split(b"\r\n")
-    line = _REQUEST.match(lines[0])
+    first, _, rest = bytes(data[: end + 2]).partition(b"\r\n")
+    line = _REQUEST.match(first)
     if line is None:
         raise BadRequest(400, "no HTTP/1.1 request line")
+    if _all_fields(rest) is None:
+        raise BadRequest(400, "a malformed header field")
     fields: dict[str, str] = {}
-    for text in lines[1:]:
-        field = _FIELD.match(text)
-        if field is None:
-            raise BadRequest(400, "a malformed header field")
-        name = field[1].decode().lower()
-        value = field[2].decode("latin-1")
-        if name in fields:
-            if name in {"host", "authorization", "content-length", "sec-websocket-key", "sec-websocket-version"}:
-                raise BadRequest(400, f"{name} stands twice")
-            value = f"{fields[name]}, {value}"
-        fields[name] = value
+    for name, value in _fields(rest.decode("latin-1")):
+        known = name.lower()
+        if known in fields:
+            if known in _ONCE:
+                raise BadRequest(400, f"{known} stands twice")
+            value = f"{fields[known]}, {value}"
+        fields[known] = value
     if "transfer-encoding" in fields or fields.get("content-length", "0") != "0":
         raise BadRequest(413, "no request here has a body")
     if line[3] == b"1" and "host" not in fields:

@@ -333,8 +333,22 @@ class Live(_Line):
     __slots__ = ("last", "tag")
 
     def __init__(self, syncing: Syncing) -> None:
-        for name in _Line.__slots__:
-            setattr(self, name, getattr(syncing, name))
+        # Written out: a reconnect storm makes twenty thousand of these a second.
+        self.after = syncing.after
+        self.app = syncing.app
+        self.device_id = syncing.device_id
+        self.dirty = syncing.dirty
+        self.epoch = syncing.epoch
+        self.expires_at = syncing.expires_at
+        self.floor = syncing.floor
+        self.foreground = syncing.foreground
+        self.heard_at = syncing.heard_at
+        self.life = syncing.life
+        self.manners = syncing.manners
+        self.quiet_ms = syncing.quiet_ms
+        self.session = syncing.session
+        self.unheard = syncing.unheard
+        self.user_id = syncing.user_id
         self.last = syncing.floor or 0
         self.tag: str | None = None
         self.reading = False

@@ -1,6 +1,7 @@
 """The long connection over real sockets, with python-websockets as the phone."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,12 +12,12 @@ from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.presence import Line
 
 
-async def line_of(stage, user_id="li"):
+async def line_of(stage: Any, user_id: Any = "li") -> Any:
     (presence,) = (await stage.world.presences.of_users(APP, [user_id], stage.clock()))[user_id]
     return presence
 
 
-async def test_a_phone_drains_its_inbox_then_turns_live(stage):
+async def test_a_phone_drains_its_inbox_then_turns_live(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1")
     waiting = [await stage.world.dispatch("li", f"m{number}", "早") for number in range(3)]
     phone = await stage.phone(token=token)
@@ -31,7 +32,7 @@ async def test_a_phone_drains_its_inbox_then_turns_live(stage):
     assert (frame["delivery_id"], frame["class"], frame["message_id"]) == (live, "chat", "m3")
 
 
-async def test_an_ack_by_either_id_is_proof_and_its_repetition_a_duplicate(stage):
+async def test_an_ack_by_either_id_is_proof_and_its_repetition_a_duplicate(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     first = await stage.world.dispatch("li", "m1")
@@ -48,7 +49,7 @@ async def test_an_ack_by_either_id_is_proof_and_its_repetition_a_duplicate(stage
     assert (books.counts.accepted, books.counts.unknown, books.counts.duplicate) == (3, 1, 1)
 
 
-async def test_a_cursor_proves_what_is_before_it_and_the_rest_comes(stage):
+async def test_a_cursor_proves_what_is_before_it_and_the_rest_comes(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     stored = await stage.world.dispatch("li", "m1")
@@ -62,7 +63,7 @@ async def test_a_cursor_proves_what_is_before_it_and_the_rest_comes(stage):
     assert stage.world.books.by_cursor == {(APP, "li", stored)}
 
 
-async def test_sent_but_unproven_messages_above_the_cursor_come_again(stage):
+async def test_sent_but_unproven_messages_above_the_cursor_come_again(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     await stage.world.dispatch("li", "m1")
@@ -75,7 +76,7 @@ async def test_sent_but_unproven_messages_above_the_cursor_come_again(stage):
     assert [frame["message_id"] for frame in frames if frame["t"] == "msg"] == ["m2"]
 
 
-async def test_a_cursor_of_the_future_is_as_none_and_of_an_older_life_replays(stage):
+async def test_a_cursor_of_the_future_is_as_none_and_of_an_older_life_replays(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1")
     await stage.world.dispatch("li", "m1")
     for cursor in (stage.world.cursor("li", 1 << 62), stage.world.cursor("li", 1 << 62, life=7)):
@@ -86,7 +87,7 @@ async def test_a_cursor_of_the_future_is_as_none_and_of_an_older_life_replays(st
     assert stage.world.books.proven == {}
 
 
-async def test_without_a_cursor_the_newest_two_hundred_come_and_more_wait(stage):
+async def test_without_a_cursor_the_newest_two_hundred_come_and_more_wait(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1")
     for number in range(203):
         stage.world.append("li", f"m{number}")
@@ -95,7 +96,7 @@ async def test_without_a_cursor_the_newest_two_hundred_come_and_more_wait(stage)
     assert frames[-1]["more"] is True
 
 
-async def test_with_a_cursor_everything_above_it_comes_page_by_page(stage):
+async def test_with_a_cursor_everything_above_it_comes_page_by_page(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1")
     start = stage.world.append("li", "m-first").seq
     for number in range(150):
@@ -106,7 +107,7 @@ async def test_with_a_cursor_everything_above_it_comes_page_by_page(stage):
     assert frames[-1]["more"] is False
 
 
-async def test_a_wake_up_that_was_lost_is_made_good_by_the_next_one(stage):
+async def test_a_wake_up_that_was_lost_is_made_good_by_the_next_one(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     stage.world.append("li", "lost")
@@ -114,7 +115,7 @@ async def test_a_wake_up_that_was_lost_is_made_good_by_the_next_one(stage):
     assert [(await phone.hear())["message_id"] for _ in range(2)] == ["lost", "next"]
 
 
-async def test_wake_ups_in_the_wrong_order_still_show_each_message_once_in_order(stage):
+async def test_wake_ups_in_the_wrong_order_still_show_each_message_once_in_order(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     frames = [stage.world.append("li", f"m{number}") for number in range(6)]
@@ -125,7 +126,7 @@ async def test_wake_ups_in_the_wrong_order_still_show_each_message_once_in_order
     assert (await phone.hear())["t"] == "pong"
 
 
-async def test_the_newest_connection_of_a_device_wins_here_and_on_another_node(stage):
+async def test_the_newest_connection_of_a_device_wins_here_and_on_another_node(stage: Any) -> None:
     other = await stage.gateway()
     phone = await stage.phone()
     await phone.hear_until("caught_up")
@@ -142,7 +143,9 @@ async def test_the_newest_connection_of_a_device_wins_here_and_on_another_node(s
 
 
 @pytest.mark.parametrize("frames_for_old_binding", [True, False])
-async def test_a_device_that_moves_to_another_user_hears_nothing_more_of_the_old_one(stage, frames_for_old_binding):
+async def test_a_device_that_moves_to_another_user_hears_nothing_more_of_the_old_one(
+    stage: Any, frames_for_old_binding: Any
+) -> None:
     phone = await stage.phone("li", "phone-1")
     await phone.hear_until("caught_up")
     await stage.world.bind("wang", "phone-1")
@@ -153,7 +156,7 @@ async def test_a_device_that_moves_to_another_user_hears_nothing_more_of_the_old
     assert await phone.closed() == (4010, [{"t": "bye", "code": "moved"}])
 
 
-async def test_a_frame_for_another_binding_is_not_sent(stage):
+async def test_a_frame_for_another_binding_is_not_sent(stage: Any) -> None:
     phone = await stage.phone("li", "phone-1")
     await phone.hear_until("caught_up")
     frame = msgspec.structs.replace(stage.world.append("li", "m1"), device_id="phone-1", epoch=2)
@@ -165,27 +168,27 @@ async def test_a_frame_for_another_binding_is_not_sent(stage):
 @pytest.mark.parametrize(
     ("epoch", "bound", "code"), [(None, False, 4001), (7, True, 4010)], ids=["device unknown", "older binding"]
 )
-async def test_a_token_whose_binding_is_gone_does_not_connect(stage, epoch, bound, code):
+async def test_a_token_whose_binding_is_gone_does_not_connect(stage: Any, epoch: Any, bound: Any, code: int) -> None:
     if bound:
         await stage.world.bind("li", "phone-1")
     phone = await stage.phone(token=stage.world.token("li", "phone-1", epoch=epoch))
     assert (await phone.closed())[0] == code
 
 
-async def test_a_recall_reaches_the_screen(stage):
+async def test_a_recall_reaches_the_screen(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     await stage.world.wake(BusFrame(kind="recall", app=APP, user_id="li", device_id="", message_id="m1"))
     assert await phone.hear() == {"t": "recall", "message_id": "m1"}
 
 
-async def test_frames_for_a_device_that_left_go_back(stage, eventually):
+async def test_frames_for_a_device_that_left_go_back(stage: Any, eventually: Any) -> None:
     frame = msgspec.structs.replace(stage.world.append("li", "m1"), device_id="gone")
     await stage.world.bus.send({stage.gateways[0].desk.node: [frame]})
     await eventually(lambda: stage.world.books.returned == [frame])
 
 
-async def test_attention_is_kept_with_the_presence(stage, eventually):
+async def test_attention_is_kept_with_the_presence(stage: Any, eventually: Any) -> None:
     phone = await stage.phone(state="background")
     await phone.hear_until("caught_up")
     assert not (await line_of(stage)).foreground
@@ -197,7 +200,9 @@ async def test_attention_is_kept_with_the_presence(stage, eventually):
 
 
 @pytest.mark.parametrize(("goodbye", "line"), [(True, None), (False, Line.LOST)])
-async def test_a_line_that_broke_is_reconnecting_and_one_that_said_goodbye_is_gone(stage, eventually, goodbye, line):
+async def test_a_line_that_broke_is_reconnecting_and_one_that_said_goodbye_is_gone(
+    stage: Any, eventually: Any, goodbye: Any, line: Any
+) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     if goodbye:
@@ -210,7 +215,7 @@ async def test_a_line_that_broke_is_reconnecting_and_one_that_said_goodbye_is_go
     assert [presence.line for presence in held] == ([line] if line else [])
 
 
-async def test_a_token_that_ends_while_connected_closes_the_line_a_minute_later(stage):
+async def test_a_token_that_ends_while_connected_closes_the_line_a_minute_later(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1", ttl=100_000)
     phone = await stage.phone(token=token)
     await phone.hear_until("caught_up")
@@ -222,7 +227,7 @@ async def test_a_token_that_ends_while_connected_closes_the_line_a_minute_later(
     assert (code, frames[-1]["code"]) == (4001, "token_expired")
 
 
-async def test_a_fresh_token_in_time_keeps_it(stage):
+async def test_a_fresh_token_in_time_keeps_it(stage: Any) -> None:
     phone = await stage.phone(token=await stage.world.bind("li", "phone-1", ttl=100_000))
     await phone.hear_until("caught_up")
     await phone.say(t="token", token=stage.world.token("li", "phone-1", ttl=1_000_000))
@@ -233,7 +238,7 @@ async def test_a_fresh_token_in_time_keeps_it(stage):
     assert (await phone.hear())["t"] == "pong"
 
 
-async def test_a_heartbeat_that_stays_out_ends_the_line(stage):
+async def test_a_heartbeat_that_stays_out_ends_the_line(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     stage.move_time(314_000)
@@ -244,7 +249,7 @@ async def test_a_heartbeat_that_stays_out_ends_the_line(stage):
     assert (code, frames[-1]["code"]) == (1001, "heartbeat_lost")
 
 
-async def test_a_hot_store_that_lost_its_memory_is_noticed_and_replayed(stage):
+async def test_a_hot_store_that_lost_its_memory_is_noticed_and_replayed(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     stage.world.inboxes.lose(2)
@@ -258,7 +263,7 @@ async def test_a_hot_store_that_lost_its_memory_is_noticed_and_replayed(stage):
     assert (await phone.hear())["message_id"] == "m-next"
 
 
-async def test_receipts_are_kept_until_the_stores_take_them(stage):
+async def test_receipts_are_kept_until_the_stores_take_them(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
     delivery = await stage.world.dispatch("li", "m1")
@@ -272,8 +277,10 @@ async def test_receipts_are_kept_until_the_stores_take_them(stage):
     assert stage.world.books.proven == {(APP, "li", delivery): Proof.DELIVERED}
 
 
-async def test_a_store_that_does_not_answer_sends_a_hello_away_with_a_time(stage, monkeypatch):
-    async def broken(*_args, **_named):
+async def test_a_store_that_does_not_answer_sends_a_hello_away_with_a_time(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_args: Any, **_named: Any) -> None:
         raise ConnectionError("no store")
 
     token = await stage.world.bind("li", "phone-1")
@@ -284,7 +291,7 @@ async def test_a_store_that_does_not_answer_sends_a_hello_away_with_a_time(stage
     assert 1 <= frames[0]["retry_after_s"] <= 15
 
 
-async def test_messagepack_says_the_same(stage):
+async def test_messagepack_says_the_same(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1")
     socket = await stage.socket(codec="pushpath.v1.msgpack")
     encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
@@ -301,7 +308,7 @@ async def test_messagepack_says_the_same(stage):
     assert stage.world.books.proven == {(APP, "li", delivery): Proof.DISPLAYED}
 
 
-async def test_draining_says_bye_with_spread_times_keeps_delivering_and_loses_no_ack(stage):
+async def test_draining_says_bye_with_spread_times_keeps_delivering_and_loses_no_ack(stage: Any) -> None:
     import asyncio
 
     phones = [await stage.phone(f"u{number}", f"phone-{number}") for number in range(5)]
@@ -323,7 +330,7 @@ async def test_draining_says_bye_with_spread_times_keeps_delivering_and_loses_no
     assert {presence.line for held in lines.values() for presence in held} == {Line.LOST}
 
 
-async def test_json_frames_are_one_object_each(stage):
+async def test_json_frames_are_one_object_each(stage: Any) -> None:
     phone = await stage.phone()
     raw = await phone.socket.recv()
     assert json.loads(raw)["t"] == "welcome"

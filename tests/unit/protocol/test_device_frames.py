@@ -1,6 +1,7 @@
 """Frames: a closed set from devices, an open one from servers."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,13 +47,13 @@ SERVER = [
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 @pytest.mark.parametrize("frame", CLIENT, ids=repr)
-def test_what_a_device_says_is_what_the_server_hears(codec, frame):
+def test_what_a_device_says_is_what_the_server_hears(codec: Any, frame: Any) -> None:
     assert codec.client_frame(codec.encode(frame)) == frame
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 @pytest.mark.parametrize("frame", SERVER, ids=repr)
-def test_what_a_server_says_is_what_the_device_hears(codec, frame):
+def test_what_a_server_says_is_what_the_device_hears(codec: Any, frame: Any) -> None:
     assert codec.server_frame(codec.encode(frame)) == frame
 
 
@@ -76,18 +77,18 @@ def test_what_a_server_says_is_what_the_device_hears(codec, frame):
         "[" * 100_000,
     ],
 )
-def test_what_is_no_frame_is_unparsable(text):
+def test_what_is_no_frame_is_unparsable(text: str) -> None:
     with pytest.raises(Unparsable):
         JSON.client_frame(text.encode())
 
 
-def test_a_device_ignores_what_a_newer_server_adds():
+def test_a_device_ignores_what_a_newer_server_adds() -> None:
     frame = JSON.server_frame(b'{"t":"pong","heartbeat_s":60,"weather":"fine"}')
     assert frame == Pong(60)
 
 
 @pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=["json", "msgpack"])
-def test_a_producers_body_passes_through(codec):
+def test_a_producers_body_passes_through(codec: Any) -> None:
     body = '"message_id":"m1","class":"chat","notification":{"title":"王"},"data":null,"sent_at":"x"'.encode()
     payload = codec.message("c1", "d1", "d1-i", body)
     plain = json.loads(payload) if codec is JSON else msgspec.msgpack.decode(payload)
@@ -107,5 +108,5 @@ def test_a_producers_body_passes_through(codec):
     assert frame.klass == "chat"
 
 
-def test_tokens_never_print():
+def test_tokens_never_print() -> None:
     assert "secret" not in repr(Hello(token="secret")) + repr(Token("secret"))

@@ -1,5 +1,7 @@
 """HTTP request heads and the opening handshake."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def upgrade(**changed: str | None) -> Request:
     return found[0]
 
 
-def test_a_request_is_read_and_what_follows_is_left():
+def test_a_request_is_read_and_what_follows_is_left() -> None:
     found = read_request(head("Host: a", "X-Two:  b ", first="GET /v1/inbox?wait=30s HTTP/1.1") + b"rest")
     assert found is not None
     request, used = found
@@ -42,7 +44,7 @@ def test_a_request_is_read_and_what_follows_is_left():
     assert used == len(head("Host: a", "X-Two:  b ", first="GET /v1/inbox?wait=30s HTTP/1.1"))
 
 
-def test_a_head_that_is_not_whole_waits():
+def test_a_head_that_is_not_whole_waits() -> None:
     assert read_request(head("Host: a")[:-1]) is None
 
 
@@ -64,14 +66,14 @@ def test_a_head_that_is_not_whole_waits():
         (head("Host: x", "A: " + "b" * MAX_HEAD), 431),
     ],
 )
-def test_what_is_no_request_of_ours_is_refused(raw, status):
+def test_what_is_no_request_of_ours_is_refused(raw: Any, status: int) -> None:
     with pytest.raises(BadRequest) as refused:
         read_request(raw)
     assert refused.value.status == status
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_the_reader(raw):
+def test_no_bytes_break_the_reader(raw: Any) -> None:
     try:
         found = read_request(raw + b"\r\n\r\n")
     except BadRequest:
@@ -79,7 +81,7 @@ def test_no_bytes_break_the_reader(raw):
     assert found is not None
 
 
-def test_the_rfcs_own_key_is_accepted():
+def test_the_rfcs_own_key_is_accepted() -> None:
     assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
@@ -92,7 +94,7 @@ def test_the_rfcs_own_key_is_accepted():
         ("other, pushpath.v1.msgpack, pushpath.v1.json", MSGPACK),
     ],
 )
-def test_the_first_subprotocol_we_know_is_taken(offered, codec):
+def test_the_first_subprotocol_we_know_is_taken(offered: Any, codec: Any) -> None:
     answer, chosen = answer_upgrade(upgrade(Sec_WebSocket_Protocol=offered))
     assert chosen is codec
     assert (b"Sec-WebSocket-Protocol: " in answer) is (offered is not None)
@@ -109,14 +111,14 @@ def test_the_first_subprotocol_we_know_is_taken(offered, codec):
         ({"Sec_WebSocket_Protocol": "mqtt"}, 400),
     ],
 )
-def test_no_upgrade_without_what_the_rfc_asks(changed, status):
+def test_no_upgrade_without_what_the_rfc_asks(changed: Any, status: int) -> None:
     with pytest.raises(BadRequest) as refused:
         answer_upgrade(upgrade(**changed))
     assert refused.value.status == status
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
-def test_our_client_and_our_server_shake_hands(codec):
+def test_our_client_and_our_server_shake_hands(codec: Any) -> None:
     found = read_request(ask_upgrade("localhost:1", "/v1/connect", KEY, codec))
     assert found is not None
     answer, chosen = answer_upgrade(found[0])
@@ -132,7 +134,7 @@ def test_our_client_and_our_server_shake_hands(codec):
         b"SSH-2.0-x\r\n\r\n",
     ],
 )
-def test_a_client_believes_no_other_answer(answer):
+def test_a_client_believes_no_other_answer(answer: Any) -> None:
     with pytest.raises(HandshakeFailed) as failed:
         read_upgrade(answer, KEY, JSON)
     assert failed.value.retry_after_s == (7 if b"503" in answer else None)

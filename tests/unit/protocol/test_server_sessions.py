@@ -1,9 +1,12 @@
 """The gateway's half of the conversation, moment by moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from dispatcher.domain.delivery import Proof
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.ids import IdKey, InboxCursor, write_cursor
 from dispatcher.protocol.close_codes import CloseCode
@@ -43,18 +46,18 @@ def cursor(seq: int, *, user_id: str = "li", life: int = LIFE) -> str:
     return write_cursor(IDS, InboxCursor(life, seq), "a", user_id)
 
 
-def hailed(after: str | None = None, **named: int) -> Hailed:
+def hailed(after: str | None = None, **named: Any) -> Hailed:
     answer = AwaitingHello(NOW).receive(Hello(token=token(**named), cursor=after), NOW, MANNERS)
     assert isinstance(answer, Hailed)
     return answer
 
 
-def syncing(after: str | None = None, **named: int) -> Syncing:
+def syncing(after: str | None = None, **named: Any) -> Syncing:
     session, _ = hailed(after, **named).admit("s1", LIFE, NOW, MANNERS)
     return session
 
 
-def live(last: int = 10, **named: int) -> Live:
+def live(last: int = 10, **named: Any) -> Live:
     session, _ = syncing(**named).page(JSON, [], more=False, online=True, last_seq=last, now=NOW)
     assert isinstance(session, Live)
     return session
@@ -64,18 +67,18 @@ def message(session: Live | Syncing, seq: int, prev_seq: int, epoch: int = 1) ->
     return session.message(JSON, seq, prev_seq, epoch, "d1", "d1-0.0.0l", b'"message_id":"m1","class":"chat"', NOW)
 
 
-def only(effects: "list[Effect] | tuple[Effect, ...]") -> Effect:
+def only(effects: Sequence[Effect]) -> Effect:
     (effect,) = effects
     return effect
 
 
 @pytest.mark.parametrize("frame", [Ping(), Ack(["d"]), State("background"), Token("t")], ids=repr)
-def test_a_first_frame_that_is_no_hello_ends_the_line(frame):
+def test_a_first_frame_that_is_no_hello_ends_the_line(frame: Any) -> None:
     assert AwaitingHello(NOW).receive(frame, NOW, MANNERS) == Farewell(CloseCode.NO_HELLO, "no_hello")
 
 
 @pytest.mark.parametrize(("waited", "ends"), [(4_999, False), (5_000, True)])
-def test_a_hello_has_five_seconds(waited, ends):
+def test_a_hello_has_five_seconds(waited: Any, ends: Any) -> None:
     effects = AwaitingHello(NOW).tick(NOW + waited)
     assert list(effects) == ([Farewell(CloseCode.NO_HELLO, "no_hello")] if ends else [])
 
@@ -89,7 +92,7 @@ def test_a_hello_has_five_seconds(waited, ends):
         (Hello(token=token(), cursor=cursor(5, user_id="wang")), CloseCode.UNPARSABLE, "foreign_cursor"),
     ],
 )
-def test_a_hello_we_do_not_take_says_why(hello, code, word):
+def test_a_hello_we_do_not_take_says_why(hello: Any, code: CloseCode, word: Any) -> None:
     assert AwaitingHello(NOW).receive(hello, NOW, MANNERS) == Farewell(code, word)
 
 
@@ -101,12 +104,12 @@ def test_a_hello_we_do_not_take_says_why(hello, code, word):
         (cursor(5, life=LIFE - 1), Read(None, None, FIRST_PAGE)),  # an older life: what is unproven is replayed
     ],
 )
-def test_a_cursor_says_where_reading_starts(given, read):
+def test_a_cursor_says_where_reading_starts(given: Any, read: Any) -> None:
     _, effects = hailed(given).admit("s1", LIFE, NOW, MANNERS)
     assert list(effects) == [Reply(Welcome("s1", 240)), read]
 
 
-def test_catch_up_reads_on_until_nothing_is_left_then_turns_live():
+def test_catch_up_reads_on_until_nothing_is_left_then_turns_live() -> None:
     session = syncing(cursor(5))
     same, effects = session.page(JSON, [Entry(6), Entry(7)], more=True, online=False, last_seq=9, now=NOW)
     assert same is session
@@ -119,7 +122,7 @@ def test_catch_up_reads_on_until_nothing_is_left_then_turns_live():
     assert only(effects) == Reply(CaughtUp(cursor(9), False))
 
 
-def test_without_a_cursor_the_first_page_covers_all_and_says_whether_older_ones_wait():
+def test_without_a_cursor_the_first_page_covers_all_and_says_whether_older_ones_wait() -> None:
     session = syncing()
     _, effects = session.page(JSON, [Entry(6)], more=True, online=False, last_seq=9, now=NOW)
     assert effects[-1] == Read(None, 9, PAGE)
@@ -127,7 +130,7 @@ def test_without_a_cursor_the_first_page_covers_all_and_says_whether_older_ones_
     assert only(effects) == Reply(CaughtUp(cursor(9), True))
 
 
-def test_what_arrives_while_syncing_only_marks_and_is_read_after():
+def test_what_arrives_while_syncing_only_marks_and_is_read_after() -> None:
     session = syncing(cursor(5))
     assert message(session, 10, 9) is Heard.MARKED
     turned, effects = session.page(JSON, [], more=False, online=True, last_seq=9, now=NOW)
@@ -136,21 +139,21 @@ def test_what_arrives_while_syncing_only_marks_and_is_read_after():
     assert turned.reading
 
 
-def test_a_mark_that_the_last_page_covered_needs_no_read():
+def test_a_mark_that_the_last_page_covered_needs_no_read() -> None:
     session = syncing(cursor(5))
     message(session, 9, 8)
     _, effects = session.page(JSON, [], more=False, online=True, last_seq=9, now=NOW)
     assert len(effects) == 1
 
 
-def test_a_session_the_store_does_not_know_gives_up():
+def test_a_session_the_store_does_not_know_gives_up() -> None:
     session = syncing(cursor(5))
     for _ in range(3):
         _, effects = session.page(JSON, [], more=False, online=False, last_seq=9, now=NOW)
     assert only(effects) == Farewell(CloseCode.TRY_LATER, "lost_place")
 
 
-def test_a_message_that_follows_the_last_one_goes_straight_out():
+def test_a_message_that_follows_the_last_one_goes_straight_out() -> None:
     session = live(last=10)
     payload = message(session, 12, 10)
     assert payload == b"".join(
@@ -172,13 +175,13 @@ def test_a_message_that_follows_the_last_one_goes_straight_out():
         (12, 11, 1, Heard.READ),  # something is missing between
     ],
 )
-def test_a_message_out_of_step_is_not_sent(seq, prev_seq, epoch, heard):
+def test_a_message_out_of_step_is_not_sent(seq: Any, prev_seq: Any, epoch: Any, heard: Any) -> None:
     session = live(last=10)
     assert message(session, seq, prev_seq, epoch) is heard
     assert session.last == 10
 
 
-def test_a_gap_is_filled_from_the_inbox_in_order():
+def test_a_gap_is_filled_from_the_inbox_in_order() -> None:
     session = live(last=10)
     assert message(session, 12, 11) is Heard.READ
     assert session.read() == Read(None, 10, PAGE)
@@ -191,7 +194,7 @@ def test_a_gap_is_filled_from_the_inbox_in_order():
     assert isinstance(message(session, 14, 13), bytes)
 
 
-def test_an_announced_message_that_is_gone_does_not_make_it_read_for_ever():
+def test_an_announced_message_that_is_gone_does_not_make_it_read_for_ever() -> None:
     session = live(last=10)
     message(session, 99, 98)  # of a store that lost it
     session.read()
@@ -199,9 +202,9 @@ def test_an_announced_message_that_is_gone_does_not_make_it_read_for_ever():
     assert effects == []
 
 
-def test_acks_pings_and_states_are_answered_as_the_table_has_it():
+def test_acks_pings_and_states_are_answered_as_the_table_has_it() -> None:
     session = live()
-    assert only(session.receive(Ack(["d1", "m2"], "opened"), NOW)) == Acknowledge(["d1", "m2"], 3)
+    assert only(session.receive(Ack(["d1", "m2"], "opened"), NOW)) == Acknowledge(["d1", "m2"], Proof.OPENED)
     assert only(session.receive(Ping(), NOW)) == Reply(Pong(240))
     assert list(session.receive(State("foreground"), NOW)) == []
     assert only(session.receive(State("background"), NOW)) == Foreground(False)
@@ -209,7 +212,7 @@ def test_acks_pings_and_states_are_answered_as_the_table_has_it():
 
 
 @pytest.mark.parametrize(("announced", "granted"), [(5, 30), (300, 300), (86_400, 1_800)])
-def test_a_phone_chooses_its_heartbeat_within_bounds(announced, granted):
+def test_a_phone_chooses_its_heartbeat_within_bounds(announced: Any, granted: Any) -> None:
     session = live()
     assert only(session.receive(Ping(announced), NOW)) == Reply(Pong(granted))
     quiet = granted * 1_250 + 15_000
@@ -218,7 +221,7 @@ def test_a_phone_chooses_its_heartbeat_within_bounds(announced, granted):
         assert only(session.tick(NOW + quiet)) == Farewell(CloseCode.GOING_AWAY, "heartbeat_lost")
 
 
-def test_silence_after_a_message_is_probed_then_ends_the_line():
+def test_silence_after_a_message_is_probed_then_ends_the_line() -> None:
     session = live(last=10)
     message(session, 12, 10)
     assert list(session.tick(NOW + 14_999)) == []
@@ -229,13 +232,13 @@ def test_silence_after_a_message_is_probed_then_ends_the_line():
 
 
 @pytest.mark.parametrize(("past_end_ms", "ends"), [(59_999, False), (60_000, True)])
-def test_a_token_may_outlive_its_end_by_a_minute(past_end_ms, ends):
+def test_a_token_may_outlive_its_end_by_a_minute(past_end_ms: Any, ends: Any) -> None:
     session = live(ttl_ms=10_000)
     effects = session.tick(NOW + 10_000 + past_end_ms)
     assert list(effects) == ([Farewell(CloseCode.BAD_TOKEN, "token_expired")] if ends else [])
 
 
-def test_a_fresh_token_keeps_the_line():
+def test_a_fresh_token_keeps_the_line() -> None:
     session = live(ttl_ms=10_000)
     assert list(session.receive(Token(token(ttl_ms=100_000)), NOW)) == []
     assert list(session.tick(NOW + 100_000)) == []
@@ -251,11 +254,11 @@ def test_a_fresh_token_keeps_the_line():
         ("rubbish", Farewell(CloseCode.BAD_TOKEN, "token_invalid")),
     ],
 )
-def test_a_token_of_something_else_ends_the_line(fresh, farewell):
+def test_a_token_of_something_else_ends_the_line(fresh: Any, farewell: Any) -> None:
     assert only(live().receive(Token(fresh), NOW)) == farewell
 
 
-def test_a_new_life_of_the_store_replays_on_the_same_line():
+def test_a_new_life_of_the_store_replays_on_the_same_line() -> None:
     session = live(last=10)
     again, effects = session.relive(LIFE + 1)
     assert isinstance(again, Syncing)

@@ -1,5 +1,7 @@
 """RFC 6455 framing, both directions."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,11 +39,11 @@ def fault_of(events: list[WireEvent]) -> int:
     return read_close(payload)[0]
 
 
-def test_the_rfcs_own_masked_hello_is_read():
+def test_the_rfcs_own_masked_hello_is_read() -> None:
     assert server_reader().feed(bytes.fromhex("818537fa213d7f9f4d5158")) == [(TEXT, b"Hello")]
 
 
-def test_the_rfcs_own_fragmented_hello_is_read():
+def test_the_rfcs_own_fragmented_hello_is_read() -> None:
     reader = FrameReader(masked=False, limit=100)
     assert reader.feed(bytes.fromhex("010348656c")) == []
     assert reader.feed(bytes.fromhex("80026c6f")) == [(TEXT, b"Hello")]
@@ -60,7 +62,7 @@ def test_the_rfcs_own_fragmented_hello_is_read():
     st.booleans(),
     st.binary(min_size=4, max_size=4),
 )
-def test_messages_arrive_whole_however_the_bytes_are_cut(messages, cuts, from_client, mask):
+def test_messages_arrive_whole_however_the_bytes_are_cut(messages: Any, cuts: Any, from_client: Any, mask: Any) -> None:
     reader = FrameReader(masked=from_client, limit=1 << 20)
     stream = b"".join(encode_frame(opcode, payload, mask if from_client else None) for opcode, payload in messages)
     events: list[WireEvent] = []
@@ -74,7 +76,7 @@ def test_messages_arrive_whole_however_the_bytes_are_cut(messages, cuts, from_cl
 
 
 @given(st.text(min_size=1, max_size=60), st.lists(st.integers(1, 9), min_size=1, max_size=30))
-def test_text_fragmented_inside_characters_with_pings_between_stays_one_message(text, cuts):
+def test_text_fragmented_inside_characters_with_pings_between_stays_one_message(text: str, cuts: Any) -> None:
     payload = text.encode()
     parts: list[bytes] = []
     at = 0
@@ -93,7 +95,7 @@ def test_text_fragmented_inside_characters_with_pings_between_stays_one_message(
 
 
 @given(st.binary(max_size=400), st.booleans())
-def test_garbage_never_raises_and_nothing_follows_its_end(garbage, from_client):
+def test_garbage_never_raises_and_nothing_follows_its_end(garbage: Any, from_client: Any) -> None:
     reader = FrameReader(masked=from_client, limit=500)
     events = reader.feed(garbage)
     if events and events[-1][0] in {CLOSE, FAULT}:
@@ -124,48 +126,48 @@ def test_garbage_never_raises_and_nothing_follows_its_end(garbage, from_client):
         pytest.param(masked(CLOSE, b"\x03\xe8\xff"), CloseCode.BAD_UTF8, id="close reason in bad UTF-8"),
     ],
 )
-def test_a_broken_stream_ends_with_its_code(stream, code):
+def test_a_broken_stream_ends_with_its_code(stream: Any, code: int) -> None:
     assert fault_of(server_reader().feed(stream)) == code
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535])
-def test_close_codes_that_may_not_be_sent_are_a_fault(code):
+def test_close_codes_that_may_not_be_sent_are_a_fault(code: int) -> None:
     assert not may_be_received(code)
     assert fault_of(server_reader().feed(masked(CLOSE, close_payload(code)))) == CloseCode.PROTOCOL_FAULT
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999])
-def test_every_other_close_code_is_heard(code):
+def test_every_other_close_code_is_heard(code: int) -> None:
     ((opcode, payload),) = server_reader().feed(masked(CLOSE, close_payload(code, "why")))
     assert (opcode, read_close(payload)) == (CLOSE, (code, "why"))
 
 
-def test_an_empty_close_reads_as_no_code():
+def test_an_empty_close_reads_as_no_code() -> None:
     ((opcode, payload),) = server_reader().feed(masked(CLOSE, b""))
     assert (opcode, read_close(payload)[0]) == (CLOSE, CloseCode.NO_CODE)
 
 
-def test_too_big_is_known_from_the_header_alone():
+def test_too_big_is_known_from_the_header_alone() -> None:
     head = b"\x82\xff" + (1 << 20).to_bytes(8, "big")
     assert fault_of(server_reader().feed(head)) == CloseCode.TOO_BIG
 
 
-def test_fragments_together_may_not_pass_the_limit():
+def test_fragments_together_may_not_pass_the_limit() -> None:
     reader = server_reader(limit=100)
     assert reader.feed(masked(BINARY, bytes(60), fin=False)) == []
     assert fault_of(reader.feed(masked(CONTINUATION, bytes(41)))) == CloseCode.TOO_BIG
 
 
-def test_the_limit_itself_fits():
+def test_the_limit_itself_fits() -> None:
     assert server_reader(limit=100).feed(masked(BINARY, bytes(100))) == [(BINARY, bytes(100))]
 
 
-def test_what_came_before_a_fault_is_still_heard():
+def test_what_came_before_a_fault_is_still_heard() -> None:
     events = server_reader().feed(masked(TEXT, b"first") + masked(PING, b"p") + b"\xc1\x80" + MASK)
     assert [event[0] for event in events] == [TEXT, PING, FAULT]
 
 
-def test_a_close_reason_is_cut_at_a_characters_edge():
+def test_a_close_reason_is_cut_at_a_characters_edge() -> None:
     payload = close_payload(4003, "é" * 100)
     assert len(payload) <= 125
     assert read_close(payload)[1] == "é" * 61
@@ -187,5 +189,5 @@ def test_a_close_reason_is_cut_at_a_characters_edge():
         (4999, Advice.RECONNECT),
     ],
 )
-def test_a_close_code_says_what_the_peer_should_do(code, advice):
+def test_a_close_code_says_what_the_peer_should_do(code: int, advice: Any) -> None:
     assert advice_for(code) is advice
