@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -57,6 +57,16 @@ class Answer(msgspec.Struct, frozen=True):
     p95_from: str
 
 
+class Rates(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A history in short, as of its last lesson; a value that too little was seen of is None."""
+
+    ack_rate: float | None
+    p95_s: float | None
+    attempts: float
+    receipts: float
+    at_s: float
+
+
 EMPTY = Learned()
 
 
@@ -84,6 +94,18 @@ def decay(learned: Learned, now_s: float, half_life_s: float = HALF_LIFE_S) -> L
     keep = 0.5 ** ((now_s - learned.at_s) / half_life_s)
     buckets = tuple((place, count * keep) for place, count in learned.buckets if count * keep > _FORGET)
     return Learned(now_s, learned.attempts * keep, learned.receipts * keep, buckets)
+
+
+def taught(learned: Learned, now_s: float, attempts: int, proven_s: Iterable[float]) -> Learned:
+    """Several attempts that ended and several proofs at once; the same as one call of `attempted` and `proven` each."""
+    decayed = decay(learned, now_s)
+    times = list(proven_s)
+    buckets = dict(decayed.buckets)
+    for place in map(bucket_of, times):
+        buckets[place] = buckets.get(place, 0.0) + 1.0
+    return Learned(
+        decayed.at_s, decayed.attempts + attempts, decayed.receipts + len(times), tuple(sorted(buckets.items()))
+    )
 
 
 def merge(parts: Iterable[Learned]) -> Learned:
@@ -128,10 +150,27 @@ def bucket_quantile(buckets: Iterable[tuple[int, float]], share: float) -> float
     return _value(found[-1][0]) if found else None
 
 
-def answer(device: Learned | None, segment: Learned | None, pin: Pin | None = None) -> Answer:
+def rates(learned: Learned) -> Rates:
+    """A history in short. The rate has two decimals: finer ones are noise, and equal facts share one decision."""
+    rate = ack_rate(learned)
+    return Rates(
+        None if rate is None else round(rate, 2), quantile_s(learned), learned.attempts, learned.receipts, learned.at_s
+    )
+
+
+def answer(device: Rates | None, segment: Rates | None, pin: Pin | None = None) -> Answer:
     """A device's facts for a path: pinned, else its own history, else its segment's, else unknown."""
-    rate, rate_from = _first((pin.ack_rate if pin else None), device, segment, ack_rate)
-    p95, p95_from = _first((pin.p95_s if pin else None), device, segment, quantile_s)
+    rate = pin.ack_rate if pin is not None else None
+    p95 = pin.p95_s if pin is not None else None
+    rate_from = "none" if rate is None else "pinned"
+    p95_from = "none" if p95 is None else "pinned"
+    for source, known in (("device", device), ("segment", segment)):
+        if known is None:
+            continue
+        if rate is None and known.ack_rate is not None:
+            rate, rate_from = known.ack_rate, source
+        if p95 is None and known.p95_s is not None:
+            p95, p95_from = known.p95_s, source
     return Answer(rate, rate_from, p95, p95_from)
 
 
@@ -162,17 +201,6 @@ def unpack(packed: bytes) -> Learned:
     if not all(math.isfinite(value) and value >= 0 for value in (at_s, attempts, receipts, *(n for _, n in buckets))):
         raise ValueError("a learning record with impossible counts")
     return Learned(at_s, attempts, receipts, buckets)
-
-
-def _first(
-    pinned: float | None, device: Learned | None, segment: Learned | None, read: Callable[[Learned], float | None]
-) -> tuple[float | None, str]:
-    if pinned is not None:
-        return pinned, "pinned"
-    for source, learned in (("device", device), ("segment", segment)):
-        if learned is not None and (value := read(learned)) is not None:
-            return value, source
-    return None, "none"
 
 
 def bucket_of(seconds: float) -> int:

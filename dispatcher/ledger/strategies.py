@@ -11,9 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from dispatcher.domain.clock import Millis
 from dispatcher.ledger.audit import note
 from dispatcher.ledger.engine import ask_core
+from dispatcher.ledger.learning import read_settings
 from dispatcher.ledger.locks import lock_key
-from dispatcher.ledger.tables import strategy_drafts, strategy_revision, strategy_versions
-from dispatcher.ports.directory import AuditEntry, MissingPrecondition, NoDraft, StaleDraft, StrategyVersion
+from dispatcher.ledger.tables import (
+    learning_pins,
+    learning_switches,
+    strategy_drafts,
+    strategy_revision,
+    strategy_versions,
+)
+from dispatcher.ports.directory import AuditEntry, Judge, MissingPrecondition, NoDraft, StaleDraft, StrategyVersion
+from dispatcher.ports.learning import LearningSettings
+from strategies.learn import Pin
 
 DEFAULT = "default"
 LIVE, PARTIAL, RETIRED = "live", "partial", "retired"
@@ -81,36 +90,44 @@ class SqlStrategyStore:
             await note(connection, app, _entry("strategy.draft", name, by, now, {"etag": etag}))
             return StrategyVersion(name=name, version=None, document=document, etag=etag, by=by)
 
-        return await self._change(app, name, work)
+        return await self._change(app, work)
 
-    async def publish(self, app: str, name: str, *, percent: int, by: str, now: Millis) -> StrategyVersion:
+    async def publish(
+        self, app: str, name: str, *, percent: int, by: str, now: Millis, judge: Judge | None = None
+    ) -> StrategyVersion:
         """See the port. Below 100 the version so far stays live for the others."""
 
         async def work(connection: AsyncConnection) -> StrategyVersion:
             draft = await _draft(connection, app, name)
             if draft is None:
                 raise NoDraft(name)
+            if judge is not None:
+                judge(draft.document, await _others(connection, app, name))
             made = await _add(connection, app, name, draft.document, percent=percent, by=by, now=now)
             await connection.execute(delete(strategy_drafts).where(_drafts.app == app, _drafts.name == name))
             detail = {"version": made.version, "percent": percent}
             await note(connection, app, _entry("strategy.publish", name, by, now, detail))
             return made
 
-        return await self._change(app, name, work)
+        return await self._change(app, work)
 
-    async def rollback(self, app: str, name: str, version: int, *, by: str, now: Millis) -> StrategyVersion:
+    async def rollback(
+        self, app: str, name: str, version: int, *, by: str, now: Millis, judge: Judge | None = None
+    ) -> StrategyVersion:
         """See the port; KeyError where there is no such version."""
 
         async def work(connection: AsyncConnection) -> StrategyVersion:
             earlier = await _version(connection, app, name, version)
             if earlier is None:
                 raise KeyError(version)
+            if judge is not None:
+                judge(earlier.document, await _others(connection, app, name))
             made = await _add(connection, app, name, earlier.document, percent=100, by=by, now=now)
             detail = {"version": made.version, "of": version}
             await note(connection, app, _entry("strategy.rollback", name, by, now, detail))
             return made
 
-        return await self._change(app, name, work)
+        return await self._change(app, work)
 
     async def versions(self, app: str, name: str) -> list[StrategyVersion]:
         """Newest first."""
@@ -140,7 +157,41 @@ class SqlStrategyStore:
                 await note(connection, app, _entry("strategy.delete", name, by, now, {}))
             return found
 
-        return await self._change(app, name, work)
+        return await self._change(app, work)
+
+    async def learning(self, app: str) -> LearningSettings:
+        """See the port."""
+        return await read_settings(self._engine, app)
+
+    async def switch_learning(self, app: str, enabled: bool, *, by: str, now: Millis) -> None:
+        """See the port."""
+        row = upsert(learning_switches).values(app=app, enabled=enabled)
+        change = row.on_conflict_do_update(index_elements=["app"], set_={"enabled": row.excluded.enabled})
+        await self._alter(app, change, _entry("learning.switch", "learning", by, now, {"enabled": enabled}))
+
+    async def pin(self, app: str, key: str, pin: Pin | None, *, by: str, now: Millis) -> bool:
+        """See the port."""
+        columns = learning_pins.c
+        if pin is None:
+            gone = delete(learning_pins).where(columns.app == app, columns.key == key).returning(columns.key)
+            return await self._alter(app, gone, _entry("learning.unpin", key, by, now, {}))
+        values = {"ack_rate": pin.ack_rate, "p95_s": pin.p95_s}
+        row = upsert(learning_pins).values(app=app, key=key, **values)
+        change = row.on_conflict_do_update(index_elements=["app", "key"], set_=values).returning(columns.key)
+        return await self._alter(app, change, _entry("learning.pin", key, by, now, values))
+
+    async def _alter(self, app: str, change: Any, entry: AuditEntry) -> bool:
+        """Changes what workers read beside strategies; nothing is noted where nothing changed."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            result = await connection.execute(change)
+            if result.returns_rows and result.first() is None:
+                return False
+            await _revise(connection)
+            await note(connection, app, entry)
+            return True
+
+        return await ask_core(self._engine, work)
 
     async def _read(self, query: Any) -> list[StrategyVersion]:
         async def work(connection: AsyncConnection) -> list[StrategyVersion]:
@@ -148,11 +199,11 @@ class SqlStrategyStore:
 
         return await ask_core(self._engine, work)
 
-    async def _change(self, app: str, name: str, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-        """Changes to one name stand in a row."""
+    async def _change(self, app: str, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        """Changes to one app's strategies stand in a row, so that two of them never come to own one class."""
 
         async def alone(connection: AsyncConnection) -> Result:
-            await connection.execute(select(func.pg_advisory_xact_lock(lock_key("strategy", app, name))))
+            await connection.execute(select(func.pg_advisory_xact_lock(lock_key("strategy", app))))
             return await work(connection)
 
         return await ask_core(self._engine, alone)
@@ -206,6 +257,12 @@ def _named(app: str, name: str) -> Any:
 
 async def _published(connection: AsyncConnection, app: str, name: str) -> list[StrategyVersion]:
     return [_read_version(row) for row in await connection.execute(_named(app, name).where(_versions.state != RETIRED))]
+
+
+async def _others(connection: AsyncConnection, app: str, name: str) -> list[StrategyVersion]:
+    """What is published under other names."""
+    query = select(strategy_versions).where(_versions.app == app, _versions.name != name, _versions.state != RETIRED)
+    return [_read_version(row) for row in await connection.execute(query)]
 
 
 async def _version(connection: AsyncConnection, app: str, name: str, version: int) -> StrategyVersion | None:

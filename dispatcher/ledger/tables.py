@@ -1,6 +1,6 @@
 """Tables of the plainer aggregates, for queries built with SQLAlchemy. The schema itself is in migrations/."""
 
-from sqlalchemy import ARRAY, JSON, BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import ARRAY, JSON, BigInteger, Boolean, Column, Double, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -65,6 +65,22 @@ strategy_revision = Table(
     metadata,
     Column("one", Boolean, primary_key=True),
     Column("revision", BigInteger, nullable=False),
+)
+
+learning_switches = Table(
+    "learning_switches",
+    metadata,
+    Column("app", Text, primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+)
+
+learning_pins = Table(
+    "learning_pins",
+    metadata,
+    Column("app", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("ack_rate", Double),
+    Column("p95_s", Double),
 )
 
 audit = Table(

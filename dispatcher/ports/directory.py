@@ -4,13 +4,15 @@ Everything is scoped by app. Every write of a user or device raises the user's `
 that the caller can write them through to the hot store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Platform, Profile, PushToken
 from dispatcher.domain.paths import Path
+from dispatcher.ports.learning import LearningSettings
+from strategies.learn import Pin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,10 @@ class StrategyVersion:
     state: str = "draft"  #: draft, live, partial, retired
 
 
+#: Called inside the transaction with the document and what is published under other names; raises to refuse.
+Judge = Callable[[str, Sequence[StrategyVersion]], None]
+
+
 class StrategyStore(Protocol):
     """Strategy documents by app and name. The shipped default is version 1 of ``default`` in every new app."""
 
@@ -167,11 +173,16 @@ class StrategyStore(Protocol):
     ) -> StrategyVersion:
         """Raises ``StaleDraft`` (412) on a lost race and ``MissingPrecondition`` (428) where If-Match is due."""
 
-    async def publish(self, app: str, name: str, *, percent: int, by: str, now: Millis) -> StrategyVersion:
-        """Turns the draft into the next version; the draft is gone then. Raises ``NoDraft``."""
+    async def publish(
+        self, app: str, name: str, *, percent: int, by: str, now: Millis, judge: Judge | None = None
+    ) -> StrategyVersion:
+        """Turns the draft into the next version; the draft is gone then. Raises ``NoDraft``, or what *judge* raises;
+        then nothing was changed."""
 
-    async def rollback(self, app: str, name: str, version: int, *, by: str, now: Millis) -> StrategyVersion:
-        """Makes an earlier version's document live again, as a new version to all."""
+    async def rollback(
+        self, app: str, name: str, version: int, *, by: str, now: Millis, judge: Judge | None = None
+    ) -> StrategyVersion:
+        """Makes an earlier version's document live again, as a new version to all. KeyError: there is none."""
 
     async def versions(self, app: str, name: str) -> list[StrategyVersion]: ...
 
@@ -179,6 +190,16 @@ class StrategyStore(Protocol):
 
     async def delete(self, app: str, name: str, *, by: str, now: Millis) -> bool:
         """Removes a strategy from the live set; its versions stay readable. ``default`` cannot go."""
+
+    async def learning(self, app: str) -> LearningSettings:
+        """Whether the app learns from receipts, and what its operators pinned; never changed without a new revision."""
+
+    async def switch_learning(self, app: str, enabled: bool, *, by: str, now: Millis) -> None:
+        """Audited as ``learning.switch``."""
+
+    async def pin(self, app: str, key: str, pin: Pin | None, *, by: str, now: Millis) -> bool:
+        """Sets a value by hand, or with None takes it away (False where there was none); audited as ``learning.pin``
+        and ``learning.unpin``. *key*: see :class:`~dispatcher.ports.learning.LearningSettings`."""
 
 
 class StaleDraft(Exception):

@@ -85,14 +85,23 @@ def test_what_several_saw_apart_merges_to_what_one_saw(parts: list[list[float]])
 
 
 def test_a_device_without_history_gets_its_segments_and_a_pin_wins() -> None:
-    device, segment = history([2.0] * 10), history([20.0] * 10, unproven=10)
+    device, segment = learn.rates(history([2.0] * 10)), learn.rates(history([20.0] * 10, unproven=10))
 
     assert learn.answer(device, segment).p95_from == "device"
     answer = learn.answer(None, segment)
     assert (answer.ack_rate, answer.ack_rate_from, answer.p95_from) == (0.5, "segment", "segment")
-    assert learn.answer(EMPTY, None) == learn.Answer(None, "none", None, "none")
+    assert learn.answer(learn.rates(EMPTY), None) == learn.Answer(None, "none", None, "none")
     pinned = learn.answer(device, segment, Pin(p95_s=7.0))
     assert (pinned.p95_s, pinned.p95_from, pinned.ack_rate_from) == (7.0, "pinned", "device")
+
+
+@given(st.lists(st.floats(min_value=0, max_value=1e5), max_size=30), st.integers(0, 9))
+def test_lessons_taken_at_once_teach_what_each_alone_would(times_s: list[float], unproven: int) -> None:
+    alone = history(times_s, unproven)
+
+    at_once = learn.taught(EMPTY, START, len(times_s) + unproven, times_s)
+
+    assert (at_once.attempts, at_once.receipts, at_once.buckets) == (alone.attempts, alone.receipts, alone.buckets)
 
 
 def test_segments_stay_few() -> None:
