@@ -3,7 +3,7 @@
 Each takes another address and authority than the vendor's, for simulators and proxies.
 """
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -113,6 +113,7 @@ class SmsCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     account_sid: str
     auth_token: str
+    carrier: Literal["twilio"] = "twilio"
     from_number: str | None = None
     messaging_service_sid: str | None = None
     endpoint: str | None = None
@@ -132,20 +133,50 @@ class SmsCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         _check_address("endpoint", self.endpoint)
 
 
-Credentials = ApnsCredentials | FcmCredentials | SmsCredentials
-_TYPES: dict[Path, type[ApnsCredentials] | type[FcmCredentials] | type[SmsCredentials]] = {
-    Path.APNS: ApnsCredentials,
-    Path.FCM: FcmCredentials,
-    Path.SMS: SmsCredentials,
+class HttpCarrierCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A generic HTTP carrier (``providers.sms.http_carrier``): ``token`` speaks for us, ``secret`` signs callbacks."""
+
+    carrier: Literal["http"]
+    endpoint: str
+    token: str
+    secret: str
+    sender: str
+    ca_file: str | None = None
+
+    def __repr__(self) -> str:
+        return f"HttpCarrierCredentials(endpoint={self.endpoint!r})"
+
+    def check(self) -> None:
+        """Raises :class:`BadCredentials`."""
+        _check_address("endpoint", self.endpoint)
+        for name in ("token", "secret", "sender"):
+            value = getattr(self, name)
+            if not value or not value.isprintable():
+                raise BadCredentials(name, "is empty or unprintable")
+
+
+class _Carrier(msgspec.Struct):
+    carrier: str = "twilio"
+
+
+Credentials = ApnsCredentials | FcmCredentials | SmsCredentials | HttpCarrierCredentials
+_TYPES: dict[tuple[Path, str], type[Credentials]] = {
+    (Path.APNS, ""): ApnsCredentials,
+    (Path.FCM, ""): FcmCredentials,
+    (Path.SMS, "twilio"): SmsCredentials,
+    (Path.SMS, "http"): HttpCarrierCredentials,
 }
 
 
 def read_credentials(path: Path, document: bytes) -> Credentials:
     """Decodes and checks the JSON of ``PUT /v1/credentials/{path}``; raises :class:`BadCredentials`."""
-    kind = _TYPES.get(path)
-    if kind is None:
+    if path not in {known for known, _ in _TYPES}:
         raise BadCredentials("", f"{path} takes no credentials")
     try:
+        carrier = msgspec.json.decode(document, type=_Carrier).carrier if path is Path.SMS else ""
+        kind = _TYPES.get((path, carrier))
+        if kind is None:
+            raise BadCredentials("carrier", "is none we know: twilio or http")
         credentials: Credentials = msgspec.json.decode(document, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise BadCredentials("", f"unusable: {fault}") from None

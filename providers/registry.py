@@ -13,13 +13,21 @@ from dispatcher.ports.node_bus import NodeBus
 from providers.apns.provider import HOSTS, PRODUCTION, SANDBOX, ApnsProvider
 from providers.apns.signer import Signer
 from providers.base import Attempt, Limits, Provider
-from providers.credentials import ApnsCredentials, BadCredentials, Credentials, FcmCredentials, SmsCredentials
+from providers.credentials import (
+    ApnsCredentials,
+    BadCredentials,
+    Credentials,
+    FcmCredentials,
+    HttpCarrierCredentials,
+    SmsCredentials,
+)
 from providers.credentials import read_credentials as _read
 from providers.fcm.access import AccessTokens
 from providers.fcm.provider import HOST, FcmProvider
 from providers.http2 import CurlTransport, Http2Transport, Identity, client_context
 from providers.longconn import LongconnProvider
 from providers.poll import PollProvider
+from providers.sms.http_carrier.provider import HttpCarrierProvider
 from providers.sms.twilio.provider import TwilioProvider
 
 _log = logging.getLogger(__name__)
@@ -149,6 +157,14 @@ def build_provider(credentials: Credentials, public_url: str) -> Provider:
                 from_number=credentials.from_number,
                 messaging_service_sid=credentials.messaging_service_sid,
                 base_url=credentials.endpoint,
+            )
+        case HttpCarrierCredentials():
+            return HttpCarrierProvider(
+                transport=CurlTransport(ca_file=credentials.ca_file, connections=16, concurrent=64),
+                endpoint=credentials.endpoint,
+                token=credentials.token,
+                sender=credentials.sender,
+                public_url=public_url,
             )
 
 
