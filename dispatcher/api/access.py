@@ -7,11 +7,11 @@ verified over their bytes, and their binding is asked of the core each time: mov
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from litestar.connection import ASGIConnection, Request
-from litestar.handlers import BaseRouteHandler
+from litestar.connection import Request
 
 from dispatcher.api.contract import KEY, Contract
 from dispatcher.api.core import Core
@@ -25,7 +25,6 @@ KEY_LIFE: Millis = SECOND
 MAX_KEYS = 4_096
 MAX_BEARER = 4_096
 
-Connection = ASGIConnection[Any, Any, Any, Any]
 HttpRequest = Request[Any, Any, Any]
 
 
@@ -99,7 +98,7 @@ class KeyRing:
 
 
 class Access:
-    """Lets callers in, one guard for all routes."""
+    """Lets callers in, one check before all routes."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -107,14 +106,14 @@ class Access:
         self._allowances = Allowances(core.throttle, core.clock)
         self._proxies = tuple(ip_network(network) for network in core.settings.trusted_proxies)
 
-    async def admit(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Raises Problem 401, 403 or 429; leaves the caller in the connection's state."""
-        contract: Contract = handler.opt.get(KEY, _ALLOW)
+    async def admit(self, request: HttpRequest) -> None:
+        """Raises Problem 401, 403 or 429; leaves the caller in the request's state."""
+        contract: Contract = request.route_handler.opt.get(KEY, _ALLOW)
         if contract.limited:
-            await self._spend(f"address:{address_of(connection, self._proxies)}", self._core.settings.rate_per_address)
+            await self._spend(f"address:{address_of(request, self._proxies)}", self._core.settings.rate_per_address)
         if contract.open or contract.signed is not None:
             return
-        caller = await self._recognise(connection)
+        caller = await self._recognise(request)
         if isinstance(caller, Backend):
             await self._spend(f"key:{caller.app}:{caller.key.key_id}", self._core.settings.rate_per_key)
             if not contract.scopes & caller.key.scopes:
@@ -122,7 +121,7 @@ class Access:
                 raise Problem(Kind.MISSING_SCOPE, f"the API key needs the scope {needed}")
         elif not contract.phones:
             raise Problem(Kind.FORBIDDEN, "a device token does not reach this address; an API key does")
-        connection.state.caller = caller
+        request.state.caller = caller
 
     async def _spend(self, key: str, limit: int) -> None:
         if not self._core.settings.rate_limits:
@@ -131,8 +130,8 @@ class Access:
         if wait:
             raise Problem(Kind.RATE_LIMITED, f"more than {limit} requests a second", retry_after=wait)
 
-    async def _recognise(self, connection: Connection) -> Caller:
-        scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
+    async def _recognise(self, request: HttpRequest) -> Caller:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         bearer = bearer.strip()
         if not bearer or scheme.lower() != "bearer":
             raise Problem(Kind.UNAUTHENTICATED, "send Authorization: Bearer with an API key or a device token")
@@ -156,23 +155,36 @@ class Access:
         return Phone(identity.app, identity)
 
 
-def address_of(connection: Connection, proxies: tuple[IPv4Network | IPv6Network, ...]) -> str:
+def address_of(request: HttpRequest, proxies: tuple[IPv4Network | IPv6Network, ...]) -> str:
     """Whom to count a request against: the last address that no trusted proxy holds; of IPv6 its /64."""
-    client = connection.client
+    client = request.client
     hops = [client.host] if client is not None else []
     if proxies:
-        forwarded = connection.headers.get("x-forwarded-for", "")
+        forwarded = request.headers.get("x-forwarded-for", "")
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()] + hops
     while hops:
         hop = hops.pop()
-        try:
-            address = ip_address(hop)
-        except ValueError:
-            return hop[:64]
-        if hops and any(address in network for network in proxies):
-            continue
-        return str(IPv6Network((int(address), 64), strict=False)) if isinstance(address, IPv6Address) else hop
+        if not hops or not proxies or not _is_inside(hop, proxies):
+            return _counted_as(hop)
     return "local"
+
+
+@lru_cache(4_096)
+def _is_inside(hop: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    try:
+        address = ip_address(hop)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+@lru_cache(4_096)
+def _counted_as(hop: str) -> str:
+    try:
+        address = ip_address(hop)
+    except ValueError:
+        return hop[:64]
+    return str(IPv6Network((int(address), 64), strict=False)) if isinstance(address, IPv6Address) else hop
 
 
 def caller_of(request: HttpRequest) -> Caller:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
 from dispatcher.api.access import HttpRequest
 from dispatcher.api.core import Core
@@ -15,12 +16,35 @@ from dispatcher.errors import MEDIA_TYPE, Kind, Problem
 
 _log = logging.getLogger("pushpath.api")
 _encode = msgspec.json.Encoder().encode
-_KEEP_PRIVATE = {"Cache-Control": "no-store"}
+_NO_STORE = (b"cache-control", b"no-store")
 
 #: Stands for ``/`` inside one path segment (see :mod:`dispatcher.api.door`).
 SLASH = "\x1f"
 
-Answer = Response[bytes]
+
+class Answer:
+    """An answer that sends itself. Litestar's own Response costs three times as much, and hot routes feel it."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, body: bytes, status: int, media: str | None, headers: Mapping[str, str] | None = None) -> None:
+        self.body = body
+        self.status = status
+        self.headers = [_NO_STORE]
+        if media is not None:
+            self.headers += [
+                (b"content-type", media.encode("latin-1")),
+                (b"content-length", str(len(body)).encode()),
+            ]
+        if headers:
+            self.headers += [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As an ASGI app: two messages."""
+        start: HTTPResponseStartEvent = {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        body: HTTPResponseBodyEvent = {"type": "http.response.body", "body": self.body, "more_body": False}
+        await send(start)
+        await send(body)
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -32,17 +56,17 @@ def raw_answer(
     body: bytes, status: int = 200, *, media: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Bytes as they are."""
-    return Response(body, status_code=status, media_type=media, headers={**_KEEP_PRIVATE, **(headers or {})})
+    return Answer(body, status, media, headers)
 
 
 def no_content() -> Answer:
     """204."""
-    return Response(b"", status_code=204, headers=_KEEP_PRIVATE)
+    return Answer(b"", 204, None)
 
 
 def problem_answer(problem: Problem) -> Answer:
     """RFC 9457."""
-    return raw_answer(problem.render(), problem.status, media=MEDIA_TYPE, headers=problem.headers)
+    return Answer(problem.render(), problem.status, MEDIA_TYPE, problem.headers)
 
 
 def core_of(request: HttpRequest) -> Core:
@@ -94,7 +118,7 @@ _SENTENCES = {
 }
 
 
-def on_error(request: HttpRequest, error: Exception) -> Answer:
+def on_error(request: HttpRequest, error: Exception) -> Response[bytes]:
     """Litestar's handler for everything that a route or the router raises."""
     core = core_of(request)
     problem = to_problem(error, core.outages)
@@ -103,4 +127,5 @@ def on_error(request: HttpRequest, error: Exception) -> Answer:
         problem = Problem(Kind.INTERNAL, "it is logged; try again")
     elif problem.kind is Kind.UNAVAILABLE:
         _log.warning("a store is away", extra={"error": type(error).__name__})
-    return problem_answer(problem)
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Response(problem.render(), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)

@@ -32,7 +32,7 @@ def create_app(core: Core) -> Litestar:
     description, page = _description()
     app = Litestar(
         route_handlers=ROUTES,
-        guards=[Access(core).admit],
+        before_request=Access(core).admit,  # not a guard: for each of those Litestar copies the whole handler
         exception_handlers={Exception: on_error},
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,

@@ -5,9 +5,9 @@ from urllib.parse import unquote_to_bytes
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from dispatcher.api.answers import SLASH
+from dispatcher.api.answers import SLASH, problem_answer
 from dispatcher.api.core import Core
-from dispatcher.errors import MEDIA_TYPE, Kind, Problem
+from dispatcher.errors import Kind, Problem
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -39,7 +39,7 @@ class Door:
         self._under_way += 1
         try:
             if refused is not None:
-                await _refuse(refused, counted)
+                await problem_answer(refused)(scope, receive, counted)
             else:
                 await self._inside(scope, receive, counted)
         finally:
@@ -63,16 +63,3 @@ class Door:
                 return Problem.malformed("the path contains a control character")
             scope["path"] = "/".join(segment.replace("/", SLASH) for segment in segments)
         return None
-
-
-async def _refuse(problem: Problem, send: Send) -> None:
-    body = problem.render()
-    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **problem.headers}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.status,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": body, "more_body": False})
