@@ -118,8 +118,8 @@ _SENTENCES = {
 }
 
 
-def on_error(request: HttpRequest, error: Exception) -> Response[bytes]:
-    """Litestar's handler for everything that a route or the router raises."""
+def problem_of(request: HttpRequest, error: Exception) -> Problem:
+    """What the caller is told; faults of ours are logged."""
     core = core_of(request)
     problem = to_problem(error, core.outages)
     if problem is None:
@@ -127,5 +127,11 @@ def on_error(request: HttpRequest, error: Exception) -> Response[bytes]:
         problem = Problem(Kind.INTERNAL, "it is logged; try again")
     elif problem.kind is Kind.UNAVAILABLE:
         _log.warning("a store is away", extra={"error": type(error).__name__})
+    return problem
+
+
+def on_error(request: HttpRequest, error: Exception) -> Response[bytes]:
+    """Litestar's handler for everything that a route or the router raises."""
+    problem = problem_of(request, error)
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(problem.render(), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)

@@ -12,6 +12,7 @@ from dispatcher.api.access import Access
 from dispatcher.api.answers import on_error
 from dispatcher.api.core import Core
 from dispatcher.api.door import Door
+from dispatcher.api.hot_lane import HotLane
 from dispatcher.api.routes import devices, inbox, messages, operations, strategies, users
 
 ROUTES = (
@@ -30,9 +31,10 @@ MAX_BODY_BYTES = 512 * 1024
 def create_app(core: Core) -> Litestar:
     """All routes over *core*; every error leaves as ``application/problem+json``."""
     description, page = _description()
+    access = Access(core)
     app = Litestar(
         route_handlers=ROUTES,
-        before_request=Access(core).admit,  # not a guard: for each of those Litestar copies the whole handler
+        before_request=access.admit,  # not a guard: for each of those Litestar copies the whole handler
         exception_handlers={Exception: on_error},
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,
@@ -40,7 +42,7 @@ def create_app(core: Core) -> Litestar:
         state=State({"core": core, "openapi": description, "docs": page}),
         debug=False,
     )
-    app.asgi_handler = Door(app.asgi_handler, core)
+    app.asgi_handler = Door(app.asgi_handler, core, HotLane(app, access, MAX_BODY_BYTES))
     return app
 
 

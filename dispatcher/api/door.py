@@ -7,6 +7,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.api.answers import SLASH, problem_answer
 from dispatcher.api.core import Core
+from dispatcher.api.hot_lane import HotLane
 from dispatcher.errors import Kind, Problem
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -15,8 +16,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 class Door:
     """An ASGI app around the router. Beyond ``api_max_in_flight`` requests at once the answer is 503, unread."""
 
-    def __init__(self, inside: ASGIApp, core: Core) -> None:
+    def __init__(self, inside: ASGIApp, core: Core, hot: HotLane) -> None:
         self._inside = inside
+        self._hot = hot
         self._metrics = core.metrics
         self._limit = core.settings.api_max_in_flight
         self._under_way = 0
@@ -40,7 +42,7 @@ class Door:
         try:
             if refused is not None:
                 await problem_answer(refused)(scope, receive, counted)
-            else:
+            elif not await self._hot.serve(method, scope, receive, counted):
                 await self._inside(scope, receive, counted)
         finally:
             self._under_way -= 1
