@@ -149,6 +149,7 @@ def build_attempt(job: Job, path: Path, parts: Parts) -> Attempt:
         message=job.message,
         expires_at=job.message.expires_at,
         device_id=device.device_id or None,
+        platform=device.platform.value,
         token=device.token(path) if path in VENDOR_PATHS else None,
         locale=device.locale or job.profile.locale,
         silent=job.ladder.quiet == "silent" and job.row[_QUIET] is True,

@@ -80,7 +80,7 @@ def read(status: int, code: int | None, retry_after_ms: Millis | None) -> Outcom
         return _by_status(status, name, retry_after_ms)
     match row.verdict:
         case Verdict.FAILED:
-            return Rejected(name)
+            return Rejected(name, suppress=row.number is not None)
         case Verdict.CONFIGURATION:
             return Rejected(name, configuration=True)
         case Verdict.BRAKE:
