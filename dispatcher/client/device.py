@@ -56,6 +56,10 @@ class _Pulled(msgspec.Struct, rename={"klass": "class"}, kw_only=True):
         return Msg(**msgspec.structs.asdict(self), attempt_id=f"{self.delivery_id}-i")
 
 
+class _NotStored(Exception):
+    """The app did not take a message: the cursor stays where it is."""
+
+
 class DeviceClient:
     """One install of the app.
 
@@ -180,7 +184,9 @@ class DeviceClient:
             ]
             newest_first = self.keepsake.cursor is None
             for message in reversed(found) if newest_first else found:
-                await self._store(message)
+                if message.message_id not in self.keepsake.seen:
+                    await self._show(message)
+                    self.keepsake.seen.add(message.message_id)
                 self.keepsake.cursor = message.cursor
             if newest_first or not page.more or not found:
                 await self._prove(found)
@@ -199,10 +205,12 @@ class DeviceClient:
                 [{"delivery_id": each.delivery_id, "event": "delivered", "via": "poll"} for each in messages]
             )
 
-    async def _store(self, message: Msg) -> None:
-        if message.message_id not in self.keepsake.seen:
+    async def _show(self, message: Msg) -> None:
+        try:
             await self._on_message(message)
-            self.keepsake.seen.add(message.message_id)
+        except Exception as error:
+            logger.exception("a message could not be stored; it will come again")
+            raise _NotStored from error
 
     async def _hold_line(self) -> Next:
         self._turn("connecting")
@@ -237,7 +245,7 @@ class DeviceClient:
             finally:
                 beats.cancel()
                 await asyncio.gather(beats, return_exceptions=True)
-        except ConnectionClosed:
+        except (ConnectionClosed, _NotStored):
             pass
         finally:
             bye = self._phase.bye if self._phase is not None else None
@@ -265,7 +273,7 @@ class DeviceClient:
         socket = self._socket
         for effect in effects:
             if isinstance(effect, Store):
-                await self._on_message(effect.message)
+                await self._show(effect.message)
                 if isinstance(self._phase, Connected):
                     await self._apply(self._phase.stored(effect.message))
             elif isinstance(effect, Reply) and socket is not None:
@@ -304,6 +312,8 @@ class DeviceClient:
                 if error.status == 401:
                     self._token = None
                 after_s = 15.0
+            except _NotStored:
+                after_s = 5.0
             await self._pause(min(after_s, max(0.0, end - time.monotonic())))
 
     async def _pause(self, seconds: float) -> None:
