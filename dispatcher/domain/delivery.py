@@ -131,8 +131,13 @@ class TrackState:
     attempted_at: Millis | None
 
     @property
+    def is_proven(self) -> bool:
+        """Whether it has the proof that its step asks for."""
+        return self.proof is not Proof.NONE and self.proof >= self.until
+
+    @property
     def stands_still(self) -> bool:
-        return self.cursor.phase in {Phase.PARKED, Phase.DONE}
+        return self.is_proven or self.cursor.phase in {Phase.PARKED, Phase.DONE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +164,9 @@ def sms_due(tracks: tuple[TrackState, ...]) -> int | None:
     """The track that may ask for the user's SMS now, or None (invariant 5 of ARCHITECTURE.md).
 
     Due once every track stands still (at its sms step, or ended). Tracks where every step was skipped count only if
-    all are such.
+    all are such. Proof on any of them (in reach "each") forbids it: the message has arrived.
     """
-    if not all(track.stands_still for track in tracks):
+    if any(track.is_proven for track in tracks) or not all(track.stands_still for track in tracks):
         return None
     tried_any = any(track.tried for track in tracks)
     for index, track in enumerate(tracks):

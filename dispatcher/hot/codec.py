@@ -7,7 +7,7 @@ from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Cursor, DeliveryState, End, Phase, Proof, TrackState
 from dispatcher.domain.ids import home_created
 from dispatcher.domain.paths import PATH_BY_CODE, Path
-from dispatcher.ports.homes import Members, Move
+from dispatcher.ports.homes import Ended, Members, Move
 
 DELIVERY = struct.Struct(">BBBBHBx6s2x6s2x")
 TRACK = struct.Struct(">BBBBBBBBII")
@@ -37,6 +37,12 @@ def home_bytes(home: int) -> bytes:
 def new_delivery(expires_at: Millis) -> bytes:
     """The record of a delivery just admitted."""
     return DELIVERY.pack(0, 0, 0, EXISTS, 0, 0, b"\0" * 6, p48(expires_at))
+
+
+def ended_delivery(expires_at: Millis, ended: Ended) -> bytes:
+    """The record of a delivery that is admitted with nothing left to do."""
+    by, at = path_code(ended.confirmed_by), p48(ended.confirmed_at or 0)
+    return DELIVERY.pack(ended.end, by, ended.proof, EXISTS, 0, 0, at, p48(expires_at))
 
 
 EMPTY_DELIVERY = b"\0" * DELIVERY.size

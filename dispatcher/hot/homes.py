@@ -46,6 +46,7 @@ class RedisHomes(HotJournal):
     def __init__(self, store: HotStore) -> None:
         super().__init__(store)
         self._store = store
+        self._first = 0
 
     async def admit(self, admission: Admission, now: Millis) -> None:
         records = [codec.EMPTY_DELIVERY] * admission.size
@@ -55,10 +56,13 @@ class RedisHomes(HotJournal):
         members = []
         for recipient in admission.recipients:
             place = recipient.place
-            records[place] = codec.new_delivery(admission.messages[recipient.message].expires_at)
+            expires_at = admission.messages[recipient.message].expires_at
+            ended = admission.ended.get(place)
+            records[place] = codec.ended_delivery(expires_at, ended) if ended else codec.new_delivery(expires_at)
             row = (recipient.message, recipient.user_id, recipient.seq, recipient.prev_seq, recipient.devices)
             fields += (f"R{place}", _pack(row))
-            members.append(codec.MEMBER.pack(place, NO_TRACK))
+            if ended is None:
+                members.append(codec.MEMBER.pack(place, NO_TRACK))
         head: list[Any] = [
             codec.home_bytes(admission.home),
             now,
@@ -67,7 +71,8 @@ class RedisHomes(HotJournal):
             admission.app,
             b"".join(records),
             b"".join(members),
-            len(members),
+            len(admission.recipients),
+            b"".join([place.to_bytes(2, "big") for place in admission.ended]),
         ]
         await self._store.run("admit", [self._tag(admission.home)], [*head, *fields])
 
@@ -78,7 +83,10 @@ class RedisHomes(HotJournal):
         lease = -(-(now + lease_ms) // 250) * 250
         claims: list[Claim] = []
         left = limit
-        for shard in shards if shards is not None else range(self._store.shards):
+        wanted = range(self._store.shards) if shards is None else shards
+        self._first += 1  # another shard goes first each time, so that a full one starves none
+        first = self._first % len(wanted) if wanted else 0
+        for shard in (*wanted[first:], *wanted[:first]):
             args = [str(queue), now, left, lease, queue.lane.value, int(sends)]
             for reply in await self._store.run("claim", [self._store.tag(shard)], args):
                 claim = _read_claim(queue, reply)
@@ -222,8 +230,11 @@ class RedisHomes(HotJournal):
         tag = self._store.tag(shard)
         client = self._store.client
         found: dict[int, set[tuple[int, int, Cursor]]] = defaultdict(set)
+        pipe = client.pipeline(transaction=False)
         for queue in _QUEUE_NAMES:
-            for wave in await client.zrange(f"{tag}due:{queue}", 0, -1):
+            pipe.zrange(f"{tag}due:{queue}", 0, -1)
+        for queue, waves in zip(_QUEUE_NAMES, await pipe.execute(), strict=True):
+            for wave in waves:
                 for chunk in await client.lrange(f"{tag}w:{queue}:".encode() + wave, 0, -1):
                     (home,) = codec.HOME.unpack(chunk[:8])
                     cursor = Cursor(chunk[8], chunk[9], Phase(chunk[10]))

@@ -1,12 +1,14 @@
 """Lists on their way to the ledger: the journal and the settled deliveries of each shard."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import DeliveryRef, shard_of
 from dispatcher.hot import codec
 from dispatcher.hot.store import HotStore
+from dispatcher.ports.homes import Taken
 
 
 class HotJournal:
@@ -28,8 +30,11 @@ class HotJournal:
         rows = await self._store.client.lrange(self._store.tag(shard) + "j", 0, limit - 1)
         return [(codec.HOME.unpack(row[:8])[0], row[8:]) for row in rows]
 
-    async def trim_journal(self, shard: int, count: int) -> None:
-        await self._store.client.ltrim(self._store.tag(shard) + "j", count, -1)
+    async def trim_journal(self, shard: int, entries: Sequence[tuple[int, bytes]]) -> None:
+        if entries:
+            home, entry = entries[0]
+            args = [len(entries), codec.home_bytes(home) + entry]
+            await self._store.run("trim", [self._store.tag(shard) + "j"], args, state=False)
 
     async def journal_of(self, home: int) -> list[bytes]:
         raw = codec.home_bytes(home)
@@ -37,8 +42,12 @@ class HotJournal:
         rows = await self._store.client.lrange(key, 0, -1)
         return [row[8:] for row in rows if row[:8] == raw]
 
-    async def take_settled(self, shard: int, limit: int) -> tuple[int, list[DeliveryRef]]:
-        rows = await self._store.client.lrange(self._store.tag(shard) + "out", 0, limit - 1)
+    async def take_settled(self, shard: int, limit: int) -> Taken:
+        tag = self._store.tag(shard)
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.get(tag + "turn")
+        pipe.lrange(tag + "out", 0, limit - 1)
+        turn, rows = await pipe.execute()
         refs: list[DeliveryRef] = []
         entries = 0
         for row in rows:
@@ -47,13 +56,13 @@ class HotJournal:
             (home,) = codec.HOME.unpack(row[:8])
             refs += [DeliveryRef(home, int.from_bytes(row[at : at + 2], "big")) for at in range(8, len(row), 2)]
             entries += 1
-        return entries, refs
+        return Taken(turn=int(turn or 0), entries=entries, refs=tuple(refs))
 
-    async def archived(self, shard: int, entries: int, refs: Sequence[DeliveryRef]) -> list[int]:
+    async def archived(self, shard: int, taken: Taken, settled: Mapping[DeliveryRef, tuple[End, Proof]]) -> list[int]:
         by_home: dict[int, list[bytes]] = defaultdict(list)
-        for ref in refs:
-            by_home[ref.home].append(ref.place.to_bytes(2, "big"))
-        args: list[Any] = [entries]
+        for ref, (end, proof) in settled.items():
+            by_home[ref.home].append(ref.place.to_bytes(2, "big") + bytes((end, proof)))
+        args: list[Any] = [taken.entries, taken.turn]
         for home, places in by_home.items():
             args += (codec.home_bytes(home), b"".join(places))
         dropped = await self._store.run("archived", [self._store.tag(shard)], args)

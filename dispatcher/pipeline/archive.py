@@ -24,19 +24,20 @@ async def archive_shard(shard: int, parts: Parts, now: Millis) -> int:
     moved = 0
     while entries := await parts.homes.take_journal(shard, BATCH):
         await parts.deliveries.append_journal([(home, hash_of(home, entry), entry) for home, entry in entries])
-        await parts.homes.trim_journal(shard, len(entries))
+        await parts.homes.trim_journal(shard, entries)
         moved += len(entries)
         if len(entries) < BATCH:
             break
     while True:
-        listed, refs = await parts.homes.take_settled(shard, BATCH)
-        if not listed:
+        taken = await parts.homes.take_settled(shard, BATCH)
+        if not taken.entries:
             return moved
-        rows = await _rows(refs, parts, now)
+        rows = await _rows(taken.refs, parts, now)
+        settled = {row.ref: (row.end, row.proof) for row in rows}
         if rows:
             await parts.deliveries.archive(rows, [])
             _count(rows, parts)
-        emptied = await parts.homes.archived(shard, listed, refs)
+        emptied = await parts.homes.archived(shard, taken, settled)
         if emptied:
             await parts.deliveries.close_homes(emptied, now)
         moved += len(rows)

@@ -182,7 +182,9 @@ class Receiver:
         if attempt is None:
             return None
         if proof:
-            receipt = Receipt(delivery=attempt.delivery, event=Proof.DELIVERED, at=now, via=Path.SMS)
+            receipt = Receipt(
+                delivery=attempt.delivery, event=Proof.DELIVERED, at=now, via=Path.SMS, track=attempt.track
+            )
             (applied,) = await self._parts.homes.apply([receipt], now)
             if applied.known and applied.new:
                 row = (attempt.delivery.place, attempt.track, Proof.DELIVERED, Path.SMS, False, applied.confirmed)

@@ -54,6 +54,18 @@ class Admission:
     recipients: Sequence[Recipient]
     due: Millis  #: when to plan; later than now for a rebuilt delivery
     size: int  #: places, holes included
+    #: recipients that have ended already: recalled before their time, or proven before the hot store was lost
+    ended: Mapping[int, "Ended"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a delivery stands that is admitted with nothing left to do."""
+
+    end: End
+    proof: Proof = Proof.NONE
+    confirmed_by: Path | None = None
+    confirmed_at: Millis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +174,15 @@ class Applied:
     track: int = NO_TRACK
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Settled deliveries on their way to the ledger. ``turn`` and ``entries`` are the store's own."""
+
+    turn: int
+    entries: int
+    refs: Sequence[DeliveryRef]
+
+
 class Homes(Protocol):
     """Homes and waves."""
 
@@ -201,14 +222,18 @@ class Homes(Protocol):
     async def standing(self, shard: int) -> Mapping[int, frozenset[tuple[int, int, Cursor]]]:
         """Every member that stands in some wave of a shard, by home: (place, track, cursor). For the audit."""
 
-    async def take_settled(self, shard: int, limit: int) -> tuple[int, list[DeliveryRef]]:
-        """Deliveries that ended and are not archived yet, and how many list entries they fill.
+    async def take_settled(self, shard: int, limit: int) -> Taken:
+        """Deliveries that ended and are not archived yet.
 
         They stay listed until :meth:`archived`. One archiver a shard at a time.
         """
 
-    async def archived(self, shard: int, entries: int, refs: Sequence[DeliveryRef]) -> list[int]:
-        """Marks them as archived and unlists the entries; returns homes that are now empty and were dropped."""
+    async def archived(self, shard: int, taken: Taken, settled: Mapping[DeliveryRef, tuple[End, Proof]]) -> list[int]:
+        """Marks them as archived and unlists what was taken; returns homes that are now empty and were dropped.
+
+        *settled*: end and proof as they were archived; what changed meanwhile (a late proof, a recall) is listed again
+        instead. A repeated call changes nothing.
+        """
 
     async def append_journal(self, entries: Sequence[tuple[int, bytes]]) -> None:
         """Appends (home, entry) pairs to the journal."""
@@ -216,8 +241,8 @@ class Homes(Protocol):
     async def take_journal(self, shard: int, limit: int) -> list[tuple[int, bytes]]:
         """The oldest journal entries as (home, entry); they stay until :meth:`trim_journal`."""
 
-    async def trim_journal(self, shard: int, count: int) -> None:
-        """Drops the *count* oldest entries."""
+    async def trim_journal(self, shard: int, entries: Sequence[tuple[int, bytes]]) -> None:
+        """Drops the oldest *entries*, as :meth:`take_journal` gave them; repeating it drops nothing more."""
 
     async def journal_of(self, home: int) -> list[bytes]:
         """Entries of *home* that have not reached the ledger yet."""

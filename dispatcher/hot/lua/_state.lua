@@ -62,6 +62,9 @@ local function push(tag, queue, app, due, now, chunk)
   call('ZADD', tag .. 'due:' .. queue, 'NX', string.format('%d', due), wave)
 end
 
+-- Whether a track record has the proof that its step asks for.
+local function is_proven(r) return byte(r, 1) > 0 and byte(r, 1) >= byte(r, 5) end
+
 -- Marks a delivery record as ended and lists it for the archive. Returns the record, and whether it was open.
 local function finish(record, kind)
   local was = byte(record, 1)

@@ -32,6 +32,7 @@ for a = 2, #ARGV, 2 do
         r = get(t, first + index)
         old, untl, attempted = byte(r, 1), byte(r, 5), sub(r, 13, 16)
         if path == 0 then path = byte(r, 7) inferred = 1 end
+        if via == 5 then untl = 1 end -- a carrier can tell no more than delivered
       end
       if path == 0 then path = 4 inferred = 1 end -- never attempted: it was pulled
       local new = event > old and 1 or 0
@@ -48,7 +49,8 @@ for a = 2, #ARGV, 2 do
       if satisfied and band(flags, EACH) ~= 0 then
         for k = 0, count - 1 do
           local other = get(t, first + k)
-          if byte(other, 1) < byte(other, 5) and byte(other, 4) ~= DONE then satisfied = false end
+          -- a parked one waits for an SMS only, which proof forbids
+          if not is_proven(other) and byte(other, 4) ~= DONE and byte(other, 4) ~= PARKED then satisfied = false end
         end
       end
       local confirmed, late, was = 0, 0, byte(record, 1)

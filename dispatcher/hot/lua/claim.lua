@@ -4,9 +4,17 @@
 local tag, queue, now, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, lane, sends = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local dk = tag .. 'due:' .. queue
-local out, taken, looked = {}, 0, 0
+local out, taken, looked, turn = {}, 0, 0, 0
+local before_next = '(' .. string.format('%d', now + 1)
+
+-- Whoever had a turn goes behind all that is due now: a fraction of a millisecond later than whoever had one before.
+local function requeue(wave)
+  turn = math.min(turn + 1, 2000)
+  call('ZADD', dk, string.format('%.4f', now + turn / 2048), wave)
+end
+
 while taken < limit and looked < 4000 do
-  local first = call('ZRANGEBYSCORE', dk, '-inf', ARGV[2], 'WITHSCORES', 'LIMIT', 0, 1)
+  local first = call('ZRANGEBYSCORE', dk, '-inf', before_next, 'WITHSCORES', 'LIMIT', 0, 1)
   if #first == 0 then break end
   local wave, score = first[1], first[2]
   local wk = tag .. 'w:' .. queue .. ':' .. wave
@@ -14,7 +22,7 @@ while taken < limit and looked < 4000 do
   if not chunk or call('EXISTS', wk) == 0 then
     call('ZREM', dk, wave)
   else
-    call('ZADD', dk, now, wave)
+    requeue(wave)
   end
   if chunk then
     local app = string.match(wave, '^(.*)|%d+$')
@@ -24,7 +32,7 @@ while taken < limit and looked < 4000 do
     if (#chunk - 11) / 3 > room then
       -- more than asked for: the rest goes back to the front
       call('LPUSH', wk, sub(chunk, 1, 11) .. sub(chunk, 12 + room * 3))
-      call('ZADD', dk, now, wave)
+      requeue(wave)
       chunk = sub(chunk, 1, 11 + room * 3)
     end
     local d = vector(tag .. 'd:' .. home, DL)

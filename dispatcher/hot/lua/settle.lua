@@ -30,6 +30,16 @@ local function confirm(place, record, path)
   return close(place, record, CONFIRMED)
 end
 
+-- The path by which any of a delivery's tracks is proven; 0 for none.
+local function proven_by(record)
+  local first = u16(record, 5)
+  for i = 0, byte(record, 7) - 1 do
+    local r = get(t, first + i)
+    if is_proven(r) then return byte(r, 8) end
+  end
+  return 0
+end
+
 local plans = tonumber(ARGV[at]) at = at + 1
 for _ = 1, plans do
   local place, blob, rest = u16(ARGV[at], 1), ARGV[at + 1], ARGV[at + 2]
@@ -79,7 +89,9 @@ for i = 1, #ends, 3 do
   local place, kind = u16(ends, i), byte(ends, i + 2)
   local record = get(d, place)
   if record and byte(record, 1) == 0 and band(byte(record, 4), EXISTS) ~= 0 then
-    close(place, record, kind)
+    -- in reach "each" proof on some devices is still a confirmation once the time is up
+    local by = kind == EXPIRED and proven_by(record) or 0
+    if by > 0 then confirm(place, record, by) else close(place, record, kind) end
   else
     lost = lost + 1
   end
@@ -90,35 +102,30 @@ for place in pairs(touched) do
   local record = get(d, place)
   if byte(record, 1) == 0 then
     local first, count = u16(record, 5), byte(record, 7)
-    local still, parked, tried_any, candidate, candidate_tried = true, false, false, nil, nil
+    local still, tried_any, candidate, candidate_tried = true, false, nil, nil
     for i = 0, count - 1 do
       local r = get(t, first + i)
       local phase, tried = byte(r, 4), band(byte(r, 6), 1) ~= 0
       if tried then tried_any = true end
       if phase == PARKED then
-        parked = true
         candidate = candidate or i
         if tried then candidate_tried = candidate_tried or i end
-      elseif phase ~= DONE then
+      elseif phase ~= DONE and not is_proven(r) then
         still = false
       end
     end
     if still then
       local chosen = candidate_tried
       if not tried_any then chosen = candidate end
-      if chosen then
+      local by = proven_by(record)
+      if by > 0 then
+        -- in reach "each" proof on some devices is a confirmation once nothing is left to do, and no SMS goes then
+        confirm(place, record, by)
+      elseif chosen then
         local r = get(t, first + chosen)
         set(t, first + chosen, patch(r, 4, char(READY)))
         push(tag, sms, app, now, now, home .. sub(r, 2, 3) .. char(READY) .. p16(place) .. char(chosen))
         sms_due[#sms_due + 1] = p16(place) .. char(chosen)
-      elseif not parked then
-        -- in reach "each" proof on some devices is still a confirmation once nothing is left to do
-        local proof_path = 0
-        for i = 0, count - 1 do
-          local r = get(t, first + i)
-          if byte(r, 1) > 0 and byte(r, 1) >= byte(r, 5) then proof_path = byte(r, 8) end
-        end
-        if proof_path > 0 then confirm(place, record, proof_path) else close(place, record, EXHAUSTED) end
       else
         close(place, record, EXHAUSTED)
       end
