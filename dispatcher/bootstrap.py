@@ -13,9 +13,12 @@ from dispatcher.domain.paths import Path
 from dispatcher.hot.hold import RedisHold
 from dispatcher.hot.homes import RedisHomes
 from dispatcher.hot.inboxes import RedisInboxes
+from dispatcher.hot.learning import RedisLearning
 from dispatcher.hot.node_bus import RedisNodeBus
 from dispatcher.hot.presence import RedisPresences
 from dispatcher.hot.profiles import RedisProfiles
+from dispatcher.hot.push_caps import RedisPushCaps
+from dispatcher.hot.shared_facts import RedisSharedFacts
 from dispatcher.hot.store import HotStore
 from dispatcher.hot.throttle import RedisLocks, RedisThrottle
 from dispatcher.ledger.apps import SqlApps
@@ -25,10 +28,12 @@ from dispatcher.ledger.deliveries import SqlDeliveries
 from dispatcher.ledger.directory import SqlDirectory
 from dispatcher.ledger.engine import open_ledger
 from dispatcher.ledger.epochs import SqlEpochs
+from dispatcher.ledger.learning import SqlLearned
 from dispatcher.ledger.messages import SqlMessages
 from dispatcher.ledger.sms_guard import SqlSmsGuard
 from dispatcher.ledger.strategies import SqlStrategyStore
 from dispatcher.pipeline.facts import FactReader
+from dispatcher.pipeline.limits import BudgetReader
 from dispatcher.pipeline.parts import Hints, Parts, Rules
 from dispatcher.pipeline.strategy_book import StrategyBook
 from dispatcher.ports.homes import Queue
@@ -126,6 +131,7 @@ async def open_stores(
         return Registry(credentials, bus=bus, public_url=settings.public_url, clock=clock)
 
     vendors = Vendors(registry)
+    guard, learning = SqlSmsGuard(engine), RedisLearning(hot, SqlLearned(engine))
     metrics = metrics or Metrics()
     ids = IdKey(secret)
     parts = Parts(
@@ -140,9 +146,11 @@ async def open_stores(
         deliveries=deliveries,
         directory=directory,
         apps=apps,
-        sms_guard=SqlSmsGuard(engine),
+        sms_guard=guard,
         book=StrategyBook(strategies, clock),
-        facts=FactReader(profiles, presences),
+        learning=learning,
+        push_caps=RedisPushCaps(hot),
+        facts=FactReader(profiles, presences, learning, RedisSharedFacts(hot), BudgetReader(guard)),
         providers=vendors,
         seal=sealer,
         cut_sms=cut_sms,

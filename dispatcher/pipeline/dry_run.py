@@ -6,21 +6,20 @@ from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.requests import DispatchRequest
 from dispatcher.pipeline.accept import Acceptor, build_message, unknown_user
-from dispatcher.pipeline.facts import Shared, row
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.plan import devices_for, explanation
+from dispatcher.pipeline.plan import devices_for, facts_of
 from dispatcher.ports.homes import Recipient
 from strategies.engine import plan as plan_device
-from strategies.limits import format_duration
+from strategies.explain import ladder_view, planned_detail
 
 
 async def dry_run(app: str, request: DispatchRequest, acceptor: Acceptor, parts: Parts, now: Millis) -> dict[str, Any]:
     """The answer of a dispatch with ``dry_run``."""
     (addressed,) = await acceptor.address(app, [request])
     message = build_message(app, request, now)
-    known = await parts.facts.know(app, addressed.user_ids, now)
     shelf = await parts.book.shelf(app)
-    shared = Shared(values={}, default_zone=parts.rules.default_zone)
+    known = await parts.facts.know(app, addressed.user_ids, now, shelf.learning)
+    shared = await parts.facts.shared(app, shelf.budgets, now, parts.rules.default_zone)
     recipients: list[dict[str, Any]] = []
     for user_id in addressed.user_ids:
         profile = known.profiles.get(user_id) or Profile(app=app, user_id=user_id)
@@ -41,24 +40,14 @@ async def dry_run(app: str, request: DispatchRequest, acceptor: Acceptor, parts:
         strategy = shelf.pick(message.klass, message.strategy, user_id)
         tracks = []
         for device in devices:
-            line = known.line(user_id, device.device_id)
-            made = plan_device(row(message, profile, device, line, shared, now), strategy)
+            made = plan_device(facts_of(message, profile, device, known, strategy, shared, now), strategy)
             tracks.append(
                 {
                     "device_id": device.device_id or None,
                     "platform": device.platform.value,
                     "rule": made.rule,
-                    "explanation": explanation(made),
-                    "ladder": [
-                        {
-                            "paths": list(step.paths),
-                            "wait": format_duration(step.wait_ms) if step.wait_ms is not None else None,
-                            "until": step.until,
-                            "if": step.condition,
-                            "retries": step.retries,
-                        }
-                        for step in made.steps
-                    ],
+                    "explanation": planned_detail(made),
+                    "ladder": ladder_view(made.ladder),
                 }
             )
         recipients.append({"user_id": user_id, "tracks": tracks})

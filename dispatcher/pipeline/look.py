@@ -111,7 +111,7 @@ def _shown(event: JournalEvent, delivery_id: str, devices: Mapping[int, Any]) ->
         platform = detail.get("platform")
         detail = {**detail["explanations"][detail["explanation"]], "platform": platform}
     elif event.kind not in _UNPLACED and event.kind is not Kind.RECEIPT:
-        detail["step"] = rung_of(event.step)
+        detail["step"] = rung_of(event.step) + 1
     if event.kind is Kind.SKIPPED and "skipped" in detail:
         more["path"] = detail.pop("skipped")
     return _event(rfc3339(event.at), event.kind, detail, **more)

@@ -12,11 +12,13 @@ from dispatcher.pipeline.strategy_book import StrategyBook
 from dispatcher.ports.directory import Apps, Directory
 from dispatcher.ports.homes import Homes, Queue
 from dispatcher.ports.inboxes import Inboxes
+from dispatcher.ports.learning import Learning
 from dispatcher.ports.messages import Deliveries, Messages
 from dispatcher.ports.node_bus import NodeBus
 from dispatcher.ports.presence import Presences
 from dispatcher.ports.profiles import Profiles
 from dispatcher.ports.provider import Provider
+from dispatcher.ports.push_caps import PushCaps
 from dispatcher.ports.sms_guard import SmsGuard
 from dispatcher.ports.telemetry import Telemetry
 from dispatcher.ports.throttle import Throttle
@@ -79,6 +81,8 @@ class Parts:
     apps: Apps
     sms_guard: SmsGuard
     book: StrategyBook
+    learning: Learning
+    push_caps: PushCaps
     facts: FactReader
     providers: Providers
     seal: Seal

@@ -13,9 +13,12 @@ from dispatcher.domain.plan import DeliveryPlan, TrackPlan
 from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, row
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.settling import Draft
-from dispatcher.pipeline.turns import Decision, next_turn, skip_rows
+from dispatcher.pipeline.strategy_book import Shelf
+from dispatcher.pipeline.turns import Decision, next_turn
 from dispatcher.ports.homes import Claim, Contents, Planned, Queue, Recipient
+from strategies.compile import Strategy
 from strategies.engine import plan_batch
+from strategies.explain import planned_detail
 from strategies.facts import Row
 from strategies.ladder import Plan, pack_ladder
 
@@ -32,12 +35,12 @@ async def plan(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue]
             by_app[claim.app].append((claim, contents))
     for app, work in by_app.items():
         users = {recipient.user_id for _, contents in work for recipient in contents.recipients.values()}
-        known = await parts.facts.know(app, sorted(users), now)
         shelf = await parts.book.shelf(app)
-        shared = Shared(values={}, default_zone=parts.rules.default_zone)
+        known = await parts.facts.know(app, sorted(users), now, shelf.learning)
+        shared = await parts.facts.shared(app, shelf.budgets, now, parts.rules.default_zone)
         for claim, contents in work:
             draft = Draft(claim.members.home, app, contents.lane, now)
-            _plan_home(draft, claim, contents, known, shelf.pick, shared, parts, now)
+            _plan_home(draft, claim, contents, known, shelf, shared, parts, now)
             settled = await parts.homes.settle(draft.build(), now)
             ready.update(settled.ready)
     return ready
@@ -56,7 +59,14 @@ def devices_for(recipient: Recipient, profile: Profile, limit: int) -> list[Devi
 
 
 def _plan_home(
-    draft: Draft, claim: Claim, contents: Contents, known: Known, pick: Any, shared: Shared, parts: Parts, now: Millis
+    draft: Draft,
+    claim: Claim,
+    contents: Contents,
+    known: Known,
+    shelf: Shelf,
+    shared: Shared,
+    parts: Parts,
+    now: Millis,
 ) -> None:
     cases: dict[Any, list[tuple[Recipient, Message, Device, Row]]] = defaultdict(list)
     for place, _ in claim.members.members:
@@ -74,10 +84,10 @@ def _plan_home(
             members = [(place, 255)]
             draft.note(Entry(kind=Kind.SETTLED, at=now, members=members, shared=_suppressed("unknown_device")))
             continue
-        strategy = pick(message.klass, message.strategy, recipient.user_id)
+        strategy = shelf.pick(message.klass, message.strategy, recipient.user_id)
         for device in devices:
-            line = known.line(recipient.user_id, device.device_id)
-            cases[strategy].append((recipient, message, device, row(message, profile, device, line, shared, now)))
+            facts = facts_of(message, profile, device, known, strategy, shared, now)
+            cases[strategy].append((recipient, message, device, facts))
     tracks: dict[int, list[tuple[Device, Row, Plan]]] = defaultdict(list)
     for strategy, rows in cases.items():
         for case, plan_ in zip(rows, plan_batch([case[3] for case in rows], strategy), strict=True):
@@ -111,6 +121,24 @@ def _plan_home(
         draft.note(journal.entry())
 
 
+def facts_of(
+    message: Message, profile: Profile, device: Device, known: Known, strategy: Strategy, shared: Shared, now: Millis
+) -> Row:
+    """Everything *strategy* may look at for one device."""
+    line = known.line(profile.user_id, device.device_id)
+    sms = strategy.document.sms
+    return row(
+        message,
+        profile,
+        device,
+        line,
+        shared,
+        now,
+        learned=known.learned(profile, device),
+        budget=sms.budget if sms is not None else None,
+    )
+
+
 def _planned(place: int, tracks: Sequence[tuple[Device, Row, Plan]], decisions: Sequence[Decision]) -> Planned:
     ladders: dict[bytes, int] = {}
     track_plans = []
@@ -134,17 +162,6 @@ def _planned(place: int, tracks: Sequence[tuple[Device, Row, Plan]], decisions: 
     )
 
 
-def explanation(plan_: Plan) -> dict[str, Any]:
-    """The explanation of one decision, as timelines and dry runs show it."""
-    return {
-        "strategy": plan_.strategy,
-        "version": plan_.version,
-        "rule": plan_.rule,
-        "facts": plan_.facts,
-        "skipped": [{"path": skip["path"], "reason": skip["reason"]} for skip in skip_rows(plan_.skipped)],
-    }
-
-
 class _PlannedEntry:
     """One journal entry for a home's planning; an explanation is stored once a distinct decision."""
 
@@ -166,7 +183,7 @@ class _PlannedEntry:
         index = self._seen.get(id(plan_))
         if index is None:
             index = self._seen[id(plan_)] = len(self._explanations)
-            self._explanations.append(explanation(plan_))
+            self._explanations.append(planned_detail(plan_))
         self._which.append(index)
 
     def entry(self) -> Entry:

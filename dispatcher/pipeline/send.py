@@ -1,7 +1,7 @@
 """Sending: claim, re-check, hand to the provider, settle what it answered."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -13,14 +13,24 @@ from dispatcher.domain.journal import Entry, Kind
 from dispatcher.domain.message import Message
 from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, Rejected, RetryLater, TokenDead, Unknown
 from dispatcher.domain.paths import VENDOR_PATHS, Path
-from dispatcher.domain.plan import rung_of
+from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, connected, row
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.settling import Draft
-from dispatcher.pipeline.turns import Decision, after_handover, ladder_of, next_turn, retry, wait
+from dispatcher.pipeline.turns import (
+    Decision,
+    after_handover,
+    asks_history,
+    ladder_of,
+    next_turn,
+    rest_of_rung,
+    retry,
+    wait,
+)
 from dispatcher.ports.homes import Claim, Contents, Queue, Recipient
 from dispatcher.ports.presence import Line, Presence
 from dispatcher.ports.provider import Attempt
+from strategies.availability import own_path
 from strategies.catalogue import INDEX
 from strategies.facts import Row
 from strategies.ladder import Ladder
@@ -44,6 +54,7 @@ class Job:
     profile: Profile
     device: Device | None  #: None: gone, or bound to another user by now
     line: Presence | None
+    known: Known
     shared: Shared
     now: Millis
     _row: Row | None = None
@@ -53,7 +64,16 @@ class Job:
         """The facts of the moment; made when a turn asks for them, which most attempts never do."""
         if self._row is None:
             device = self.device or NO_DEVICE
-            self._row = row(self.message, self.profile, device, self.line, self.shared, self.now)
+            self._row = row(
+                self.message,
+                self.profile,
+                device,
+                self.line,
+                self.shared,
+                self.now,
+                learned=self.known.learned(self.profile, device),
+                budget=self.ladder.sms.budget if self.ladder.sms is not None else None,
+            )
         return self._row
 
 
@@ -67,7 +87,10 @@ async def gather_jobs(claims: Sequence[Claim], parts: Parts, now: Millis, *, pha
             continue
         homes.append((claim, contents))
         users[claim.app].update(recipient.user_id for recipient in contents.recipients.values())
-    known = {app: await parts.facts.know(app, sorted(names), now) for app, names in users.items()}
+    packed: dict[str, set[bytes]] = defaultdict(set)
+    for claim, contents in homes:
+        packed[claim.app].update(ladder for plan in contents.plans.values() for ladder in plan.ladders)
+    known = {app: await _know(app, sorted(names), packed[app], parts, now) for app, names in users.items()}
     jobs = []
     for claim, contents in homes:
         draft = Draft(claim.members.home, claim.app, contents.lane, now)
@@ -75,8 +98,19 @@ async def gather_jobs(claims: Sequence[Claim], parts: Parts, now: Millis, *, pha
         before = Cursor(cursor.step, cursor.attempt, phase) if phase is not None else cursor
         for place, track in claim.members.members:
             if place in contents.plans:
-                jobs.append(_job(claim, contents, draft, place, track, before, known[claim.app], parts, now))
+                jobs.append(_job(claim, contents, draft, place, track, before, *known[claim.app], now))
     return jobs
+
+
+async def _know(
+    app: str, users: Sequence[str], packed: Iterable[bytes], parts: Parts, now: Millis
+) -> tuple[Known, Shared]:
+    """What turns may look at; histories and budgets only where one of the ladders asks for them."""
+    ladders = list(packed)
+    shelf = await parts.book.shelf(app) if any(map(asks_history, ladders)) else None
+    known = await parts.facts.know(app, users, now, shelf.learning if shelf is not None else None)
+    budgets = [sms.budget for ladder in ladders if (sms := ladder_of(ladder).sms) is not None and sms.budget]
+    return known, await parts.facts.shared(app, budgets, now, parts.rules.default_zone)
 
 
 def _job(
@@ -87,7 +121,7 @@ def _job(
     track: int,
     before: Cursor,
     known: Known,
-    parts: Parts,
+    shared: Shared,
     now: Millis,
 ) -> Job:
     recipient = contents.recipients[place]
@@ -101,7 +135,6 @@ def _job(
         if device is not None and device.epoch != own.epoch:
             device = None
     line = known.line(recipient.user_id, own.device_id)
-    shared = Shared(values={}, default_zone=parts.rules.default_zone)
     return Job(
         claim=claim,
         contents=contents,
@@ -115,6 +148,7 @@ def _job(
         profile=profile,
         device=device,
         line=line,
+        known=known,
         shared=shared,
         now=now,
     )
@@ -127,10 +161,12 @@ async def send(claims: Sequence[Claim], path: Path, parts: Parts, now: Millis) -
     for job in jobs:
         refused = _refusal(job, path, now)
         if refused is not None:
-            refused(job, parts, now)
+            await refused(job, path, parts, now)
         else:
             ready[job.claim.app].append((job, build_attempt(job, path, parts)))
     for app, work in ready.items():
+        if path in VENDOR_PATHS:
+            work = await _under_caps(app, path, work, parts, now)
         await _send_app(app, path, work, parts)
     return await settle(jobs, parts, parts.clock())
 
@@ -160,6 +196,25 @@ def build_attempt(job: Job, path: Path, parts: Parts) -> Attempt:
         seq=job.recipient.seq,
         prev_seq=job.recipient.prev_seq,
     )
+
+
+async def _under_caps(
+    app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts, now: Millis
+) -> list[tuple[Job, Attempt]]:
+    """Those whose device may get another push now; the others go on to their next step. Repeats cost nothing."""
+    capped = [
+        (index, job.ladder.push.per_device)
+        for index, (job, _) in enumerate(work)
+        if job.before.attempt == 0 and job.ladder.push is not None and job.ladder.push.per_device is not None
+    ]
+    wanted = [(work[index][1].device_id or "", cap.count, cap.window_ms) for index, cap in capped]
+    allowed = await parts.push_caps.take(app, wanted, now) if wanted else []
+    over = {index for (index, _), may in zip(capped, allowed, strict=True) if not may}
+    for index in over:
+        job = work[index][0]
+        job.draft.skip(job.place, job.track, job.before.step, path, "cap_device")
+        await fail(job, path, parts, now, "cap_device")
+    return [pair for index, pair in enumerate(work) if index not in over]
 
 
 async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
@@ -226,7 +281,14 @@ async def follow(
     match outcome:
         case HandedOver():
             decision = after_handover(
-                job.ladder, job.before, lambda: job.row, lane=lane, expires_at=expires_at, now=now
+                job.ladder,
+                job.before,
+                lambda: job.row,
+                job.profile,
+                lane=lane,
+                default_zone=parts.rules.default_zone,
+                expires_at=expires_at,
+                now=now,
             )
             job.draft.move(job.place, job.track, job.before, decision, path=path, tried=True, attempted_at=started)
             return
@@ -247,12 +309,55 @@ async def follow(
             await _kill_token(job, path, attempt, why, since if since is not None else started, parts)
         case NotConnected():
             reason = "not_connected"
-            if (grace := _grace_left(job, now)) > 0:
+            if _is_last(job) and (grace := _grace_left(job, now)) > 0:
                 decision = wait(job.ladder, job.before, lane=lane, expires_at=expires_at, now=now, at_least=grace)
                 job.draft.move(job.place, job.track, job.before, decision)
                 return
-    tried = not isinstance(outcome, NotConnected)
-    escalate(job, parts, now, Event.FAILED, reason, path=path if tried else None, started=started if tried else None)
+    await fail(job, path, parts, now, reason, started=None if isinstance(outcome, NotConnected) else started)
+
+
+async def fail(job: Job, path: Path, parts: Parts, now: Millis, reason: str, *, started: Millis | None = None) -> None:
+    """This path failed for good: on to the next one of the same rung; else, where an earlier one of it went, the wait
+    for that one's proof; else to the next rung. *started*: when the attempt was made, where one was."""
+    position = position_of(job.before.step)
+    if not _is_last(job):
+        rest = rest_of_rung(
+            job.ladder,
+            job.before,
+            job.row,
+            job.profile,
+            lane=job.contents.lane,
+            default_zone=parts.rules.default_zone,
+            expires_at=job.message.expires_at,
+            now=now,
+        )
+        if rest is not None:
+            # without its path: what failed is not what the rung's wait may be waiting for
+            job.draft.move(job.place, job.track, job.before, rest, tried=started is not None, attempted_at=started)
+            job.draft.escalated([(job.place, job.track, job.before, rest, reason)])
+            return
+    if position > 0 and await _went_before(job, parts):
+        decision = wait(job.ladder, job.before, lane=job.contents.lane, expires_at=job.message.expires_at, now=now)
+        job.draft.move(job.place, job.track, job.before, decision)
+        if reason != "cap_device":
+            job.draft.skip(job.place, job.track, job.before.step, path, reason)
+        return
+    tried = started is not None
+    escalate(job, parts, now, Event.FAILED, reason, path=path if tried else None, started=started)
+
+
+def _is_last(job: Job) -> bool:
+    """Whether the rung has no further path."""
+    return position_of(job.before.step) + 1 >= len(job.ladder.steps[rung_of(job.before.step)].paths)
+
+
+async def _went_before(job: Job, parts: Parts) -> bool:
+    """Whether an earlier path of the same rung left for its provider."""
+    state = (await parts.homes.states(job.claim.members.home, [job.place])).get(job.place)
+    if state is None or job.track >= len(state.tracks):
+        return False
+    paths = job.ladder.steps[rung_of(job.before.step)].paths[: position_of(job.before.step)]
+    return state.tracks[job.track].path in {own_path(path, job.row) for path in paths}
 
 
 def escalate(
@@ -295,7 +400,7 @@ async def settle(jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
     return ready
 
 
-def _refusal(job: Job, path: Path, now: Millis) -> Callable[[Job, Parts, Millis], None] | None:
+def _refusal(job: Job, path: Path, now: Millis) -> "Callable[[Job, Path, Parts, Millis], Awaitable[None]] | None":
     """Why a claimed member must not be sent after all, as what to do about it; None where it may go."""
     if now >= job.message.expires_at:
         return _expire
@@ -306,19 +411,19 @@ def _refusal(job: Job, path: Path, now: Millis) -> Callable[[Job, Parts, Millis]
     return None
 
 
-def _expire(job: Job, parts: Parts, now: Millis) -> None:
+async def _expire(job: Job, path: Path, parts: Parts, now: Millis) -> None:
     job.draft.end(job.place, End.EXPIRED)
 
 
-def _moved(job: Job, parts: Parts, now: Millis) -> None:
+async def _moved(job: Job, path: Path, parts: Parts, now: Millis) -> None:
     """The device is another user's by now (invariant 10): this track is over."""
     done = Decision(after=Cursor(job.before.step, job.before.attempt, Phase.DONE), reason="device_moved")
     job.draft.move(job.place, job.track, job.before, done)
     job.draft.escalated([(job.place, job.track, job.before, done, "device_moved")])
 
 
-def _no_token(job: Job, parts: Parts, now: Millis) -> None:
-    escalate(job, parts, now, Event.FAILED, "no_token")
+async def _no_token(job: Job, path: Path, parts: Parts, now: Millis) -> None:
+    await fail(job, path, parts, now, "no_token")
 
 
 def _grace_left(job: Job, now: Millis) -> Millis:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from dispatcher.domain.clock import Millis
+from dispatcher.domain.clock import Millis, rfc3339
 from dispatcher.domain.delivery import Cursor, End, Phase
 from dispatcher.domain.journal import Entry, Kind, write_entry
 from dispatcher.domain.message import Lane
@@ -31,6 +31,8 @@ class Draft:
 
     def wave(self, place: int, track: int, decision: Decision) -> None:
         """Puts a member into the wave that its decision names, and notes what was skipped on the way."""
+        if decision.after.phase is Phase.HELD and decision.reason is not None:
+            self._held(place, track, decision)
         if decision.queue is not None:
             self._waves[decision.queue, decision.due, decision.after].append((place, track))
         self._skips += [(place, track, skip.step, skip.path, skip.reason.value) for skip in decision.skipped]
@@ -84,15 +86,28 @@ class Draft:
                 )
             )
 
-    def held(self, place: int, track: int, before: Cursor, reason: str) -> None:
-        """Notes that a step is put off."""
+    def skip(self, place: int, track: int, step: int, path: str, reason: str, **more: object) -> None:
+        """Notes that a path was not taken and why; *step*: as in a cursor."""
         self.note(
             Entry(
                 kind=Kind.SKIPPED,
                 at=self.now,
                 members=[(place, track)],
-                step=before.step,
-                shared={"held": True, "reason": reason},
+                step=step,
+                shared={"skipped": path, "reason": reason, **more},
+            )
+        )
+
+    def _held(self, place: int, track: int, decision: Decision) -> None:
+        """Notes that a step is put off, until when and why."""
+        self.note(
+            Entry(
+                kind=Kind.SKIPPED,
+                at=self.now,
+                members=[(place, track)],
+                path=decision.path,
+                step=decision.after.step,
+                shared={"held": True, "reason": decision.reason, "held_until": rfc3339(decision.due)},
             )
         )
 

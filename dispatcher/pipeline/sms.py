@@ -145,10 +145,10 @@ def _hold(job: Job, until: Millis) -> None:
         after=Cursor(before.step, before.attempt, Phase.HELD),
         queue=Queue("sweep", job.contents.lane),
         due=until,
+        path=Path.SMS,
         reason="receipts_unhealthy",
     )
     job.draft.move(job.place, job.track, before, decision)
-    job.draft.held(job.place, job.track, before, "receipts_unhealthy")
 
 
 def _phone(job: Job, parts: Parts) -> str | None:

@@ -6,11 +6,11 @@ from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Event, Phase, move
 from dispatcher.domain.journal import Entry, Kind
 from dispatcher.domain.paths import Path
-from dispatcher.domain.plan import rung_of
+from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline import sms
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.send import Job, escalate, gather_jobs, settle
-from dispatcher.pipeline.turns import Decision, next_turn, path_at
+from dispatcher.pipeline.turns import Decision, next_turn, path_at, rest_of_rung
 from dispatcher.ports.homes import Claim, Members, Queue, Settlement, Wave
 
 LEASE_MS: Millis = 10 * SECOND
@@ -85,11 +85,26 @@ async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:
 
 
 async def _released(job: Job, parts: Parts, now: Millis) -> None:
-    """What was held takes its step's turn again."""
-    decision = next_turn(
+    """What was held takes its step's turn again; of paths at once only what has not gone yet."""
+    position = position_of(job.before.step)
+    rest = None
+    if position > 0:
+        rest = rest_of_rung(
+            job.ladder,
+            job.before,
+            job.row,
+            job.profile,
+            lane=job.contents.lane,
+            default_zone=parts.rules.default_zone,
+            expires_at=job.message.expires_at,
+            now=now,
+            after=position - 1,
+            event=Event.RELEASED,
+        )
+    decision = rest or next_turn(
         job.ladder,
         job.before,
-        rung_of(job.before.step) - 1,
+        rung_of(job.before.step) - (0 if position else 1),
         job.row,
         job.profile,
         lane=job.contents.lane,

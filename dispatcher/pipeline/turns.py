@@ -1,18 +1,17 @@
 """What a track does next: the engine's turn, turned into a cursor and a wave. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dispatcher.domain.clock import Millis, from_datetime, round_up_due, to_datetime
-from dispatcher.domain.delivery import Cursor, Event, Phase, Proof, move
+from dispatcher.domain.clock import Millis, round_up_due
+from dispatcher.domain.delivery import Cursor, Event, Proof, move
 from dispatcher.domain.device import Profile
 from dispatcher.domain.message import Lane
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of, step_byte
 from dispatcher.domain.receipt import EVENTS
-from dispatcher.pipeline.facts import in_quiet_hours, zone_of
+from dispatcher.pipeline.quiet_hours import quiet_until
 from dispatcher.ports.homes import Queue
 from strategies.availability import own_path
 from strategies.engine import next_step
@@ -37,6 +36,13 @@ class Decision:
 def ladder_of(packed: bytes) -> Ladder:
     """A packed ladder, read once."""
     return unpack_ladder(packed)
+
+
+@lru_cache(maxsize=4096)
+def asks_history(packed: bytes) -> bool:
+    """Whether a step's `if` looks at what was learned; plans took it into their waits already."""
+    conditions = (step.condition or "" for step in ladder_of(packed).steps)
+    return any("ack_rate" in condition or "p95_s" in condition for condition in conditions)
 
 
 def path_at(ladder: Ladder, step: int, row: Row) -> Path | None:
@@ -67,16 +73,10 @@ def next_turn(
     step = ladder.steps[turn.index]
     until = EVENTS[step.until]
     if not turn.paths:
-        held = quiet_hours_end(profile, default_zone, now)
-        cursor = Cursor(step_byte(turn.index, 0), 0, move(before.phase, Event.HELD))
-        return Decision(
-            after=cursor,
-            until=until,
-            queue=Queue("sweep", lane),
-            due=min(held, expires_at),
-            skipped=turn.skipped,
-            reason="quiet_hours",
-        )
+        position = _position(step.paths, turn.held[0], row)
+        cursor = Cursor(step_byte(turn.index, position), 0, move(before.phase, Event.HELD))
+        held = _held(cursor, until, profile, lane=lane, default_zone=default_zone, expires_at=expires_at, now=now)
+        return replace(held, skipped=turn.skipped, path=_as_path(turn.held[0]))
     position = _position(step.paths, turn.paths[0], row)
     if turn.paths[0] == Path.SMS:
         after = Cursor(step_byte(turn.index, position), 0, move(before.phase, Event.ARRIVED_AT_SMS))
@@ -94,18 +94,88 @@ def next_turn(
 
 
 def after_handover(
-    ladder: Ladder, before: Cursor, row: Callable[[], Row], *, lane: Lane, expires_at: Millis, now: Millis
+    ladder: Ladder,
+    before: Cursor,
+    row: Callable[[], Row],
+    profile: Profile,
+    *,
+    lane: Lane,
+    default_zone: str,
+    expires_at: Millis,
+    now: Millis,
 ) -> Decision:
     """The attempt left: on to the rung's next path at once, or wait for proof."""
-    rung, position = rung_of(before.step), position_of(before.step)
-    step = ladder.steps[rung]
-    until = EVENTS[step.until]
-    if position + 1 < len(step.paths):
-        own = own_path(step.paths[position + 1], row())
-        if own != "push":
-            after = Cursor(step_byte(rung, position + 1), 0, move(before.phase, Event.FAILED))
-            return Decision(after=after, until=until, queue=Queue(own, lane), due=now, path=Path(own))
+    if position_of(before.step) + 1 < len(ladder.steps[rung_of(before.step)].paths):
+        rest = rest_of_rung(
+            ladder, before, row(), profile, lane=lane, default_zone=default_zone, expires_at=expires_at, now=now
+        )
+        if rest is not None:
+            return rest
     return wait(ladder, before, lane=lane, expires_at=expires_at, now=now)
+
+
+def rest_of_rung(
+    ladder: Ladder,
+    before: Cursor,
+    row: Row,
+    profile: Profile,
+    *,
+    lane: Lane,
+    default_zone: str,
+    expires_at: Millis,
+    now: Millis,
+    after: int | None = None,
+    event: Event = Event.FAILED,
+) -> Decision | None:
+    """The rung's next path (behind position *after*, left out: where the track stands) that can be taken now.
+
+    None where there is none. A path that quiet hours hold puts the track off until they end; what went before it on
+    the rung went.
+    """
+    rung = rung_of(before.step)
+    step = ladder.steps[rung]
+    turn = next_step(ladder, rung - 1, row)
+    if turn.index != rung:
+        return None
+    until = EVENTS[step.until]
+    first = (position_of(before.step) if after is None else after) + 1
+    for position in range(first, len(step.paths)):
+        own = own_path(step.paths[position], row)
+        if own in turn.held:
+            cursor = Cursor(step_byte(rung, position), 0, move(before.phase, Event.HELD))
+            held = _held(cursor, until, profile, lane=lane, default_zone=default_zone, expires_at=expires_at, now=now)
+            return replace(held, path=_as_path(own))
+        if own in turn.paths and own == Path.SMS:
+            cursor = Cursor(step_byte(rung, position), 0, move(before.phase, Event.ARRIVED_AT_SMS))
+            return Decision(after=cursor, until=until, queue=Queue("sweep", lane), due=expires_at, path=Path.SMS)
+        if own in turn.paths:
+            cursor = Cursor(step_byte(rung, position), 0, move(before.phase, event))
+            return Decision(after=cursor, until=until, queue=Queue(own, lane), due=now, path=Path(own))
+    return None
+
+
+def _held(
+    cursor: Cursor,
+    until: Proof,
+    profile: Profile,
+    *,
+    lane: Lane,
+    default_zone: str,
+    expires_at: Millis,
+    now: Millis,
+) -> Decision:
+    end = quiet_until(profile, default_zone, now)
+    return Decision(
+        after=cursor,
+        until=until,
+        queue=Queue("sweep", lane),
+        due=min(end if end is not None else now, expires_at),
+        reason="quiet_hours",
+    )
+
+
+def _as_path(own: str) -> Path | None:
+    return None if own == "push" else Path(own)
 
 
 def wait(
@@ -140,56 +210,8 @@ def retry(
     )
 
 
-def quiet_hours_end(profile: Profile, default_zone: str, now: Millis) -> Millis:
-    """The first moment after *now* that is outside the user's quiet hours, right across DST changes.
-
-    Looked for on the clock face, minute by minute of real time, so a skipped or repeated hour cannot mislead it.
-    """
-    zone = zone_of(profile, default_zone)
-    moment = to_datetime(now - now % 60_000).astimezone(zone)
-    ends = _clock_face(profile.quiet_to)
-    if ends is None or not in_quiet_hours(profile, moment):
-        return now
-    candidate = moment.replace(hour=ends[0], minute=ends[1], fold=0)
-    for days in (0, 1, 2):
-        local = candidate + timedelta(days=days)
-        at = from_datetime(local)
-        if at > now:
-            real = to_datetime(at).astimezone(zone)
-            if not in_quiet_hours(profile, real):
-                return at
-            return _first_outside(profile, real)
-    return now
-
-
-def _first_outside(profile: Profile, local: datetime) -> Millis:
-    zone = local.tzinfo
-    at = from_datetime(local)
-    for minute in range(1, 24 * 60):
-        moment = at + minute * 60_000
-        if not in_quiet_hours(profile, to_datetime(moment).astimezone(zone)):
-            return moment
-    return at
-
-
-def _clock_face(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    hour, _, minute = text.partition(":")
-    return int(hour), int(minute)
-
-
 def _position(paths: Sequence[str], path: str, row: Row) -> int:
     for index, written in enumerate(paths):
         if own_path(written, row) == path:
             return index
     return 0
-
-
-def skip_rows(skips: Sequence[Skip]) -> list[Mapping[str, object]]:
-    """Skips as an explanation shows them."""
-    return [{"step": skip.step, "path": skip.path, "reason": skip.reason.value} for skip in skips]
-
-
-def is_over(cursor: Cursor) -> bool:
-    return cursor.phase is Phase.DONE

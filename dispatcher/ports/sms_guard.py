@@ -71,3 +71,6 @@ class SmsGuard(Protocol):
 
     async def lift_suppression(self, app: str, number_hash: bytes) -> None:
         """START, or a corrected number."""
+
+    async def spent(self, app: str, *, window_ms: Millis, now: Millis) -> int:
+        """Segments reserved and sent in the rolling window that ends now."""

@@ -1,0 +1,13 @@
+"""How many pushes one device may get. Fails open: a push too many beats silence."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dispatcher.domain.clock import Millis
+
+
+class PushCaps(Protocol):
+    """Counted across all workers."""
+
+    async def take(self, app: str, wanted: Sequence[tuple[str, int, Millis]], now: Millis) -> list[bool]:
+        """One push each for (device id, at most so many, in so many ms); False where the device had enough."""
