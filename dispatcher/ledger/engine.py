@@ -24,6 +24,7 @@ Connection = Any  #: an asyncpg.Connection, which ships without types that mypy 
 #: Statements kept prepared on each connection; the package has about a hundred.
 STATEMENTS_KEPT = 256
 _TRIES = 4
+_WATCH = "pushpath_watch"
 
 #: The server or the way to it is gone. https://www.postgresql.org/docs/current/errcodes-appendix.html, 08, 53, 57P0x
 _LOST = (
@@ -58,8 +59,8 @@ def ledger_address(url: str) -> URL:
 def open_ledger(url: str, *, pool_size: int = 8, overflow: int = 8, command_timeout_s: float = 30.0) -> AsyncEngine:
     """The process's pool. Connects on first use; close it with ``await engine.dispose()`` on the same event loop.
 
-    A connection that the server closed while it lay idle is seen on checkout without a round trip, and the whole pool
-    is renewed then: a restarted PostgreSQL costs nobody an error but those it interrupted.
+    A connection that the server closed while it lay idle is seen on checkout without a round trip; one that breaks in
+    use takes all older ones with it. So a restarted PostgreSQL costs nobody an error.
     """
     engine = create_async_engine(
         ledger_address(url),
@@ -73,16 +74,30 @@ def open_ledger(url: str, *, pool_size: int = 8, overflow: int = 8, command_time
             "prepared_statement_cache_size": STATEMENTS_KEPT,
             "server_settings": {"application_name": "pushpath", "jit": "off", "timezone": "UTC"},
         },
+        execution_options={_WATCH: (watch := _Watch())},
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "connect", watch.connected)
+    event.listen(engine.sync_engine, "checkout", watch.checked_out)
     return engine
 
 
-def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
-    if connection.driver_connection.is_closed():
-        gone = DisconnectionError("the server closed this connection")
-        gone.invalidate_pool = True
-        raise gone
+class _Watch:
+    """Keeps connections that died while they lay idle from being handed out."""
+
+    def __init__(self) -> None:
+        self._generation = 0
+
+    def lost(self) -> None:
+        """A connection broke in use: what was opened before is not trusted any more."""
+        self._generation += 1
+
+    def connected(self, _connection: Any, record: Any) -> None:
+        record.info[_WATCH] = self._generation
+
+    def checked_out(self, connection: Any, record: Any, _proxy: Any) -> None:
+        """The pool opens another connection in place of one that is refused here."""
+        if connection.driver_connection.is_closed() or record.info.get(_WATCH) != self._generation:
+            raise DisconnectionError("this connection is from before the ledger went away")
 
 
 def is_lost(error: BaseException) -> bool:
@@ -103,15 +118,29 @@ def _collided(error: BaseException) -> bool:
 
 @asynccontextmanager
 async def driver(engine: AsyncEngine) -> AsyncIterator[Connection]:
-    """A pooled asyncpg connection, one implicit transaction a statement."""
+    """A pooled asyncpg connection, one implicit transaction a statement.
+
+    Where the caller is cancelled the statement is cancelled too, and the connection closed: what state it is in is
+    not to be known cheaply.
+    """
     pooled = await engine.raw_connection()  # a quarter of what a SQLAlchemy connection around it would cost
     connection: Connection = pooled.driver_connection
+    whole = False
     try:
         yield connection
-    finally:
-        if not connection.is_closed() and connection.is_in_transaction():
+        whole = True
+    except Exception as error:
+        if is_lost(error):
+            engine.get_execution_options()[_WATCH].lost()
             connection.terminate()
-        await greenlet_spawn(pooled.close)
+        else:
+            whole = True
+        raise
+    finally:
+        if whole and not connection.is_in_transaction():
+            await greenlet_spawn(pooled.close)
+        else:
+            await greenlet_spawn(pooled.invalidate)
 
 
 async def ask(engine: AsyncEngine, work: Callable[[Connection], Awaitable[Result]]) -> Result:
@@ -132,8 +161,17 @@ async def ask_together(engine: AsyncEngine, work: Callable[[Connection], Awaitab
     """Like :func:`ask`, in one transaction."""
 
     async def on_driver() -> Result:
-        async with driver(engine) as connection, connection.transaction():
-            return await work(connection)
+        async with driver(engine) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                result = await work(connection)
+            except Exception:
+                if not connection.is_closed():
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
+            return result
 
     return await _repeat(on_driver)
 

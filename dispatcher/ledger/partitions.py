@@ -11,6 +11,8 @@ from dispatcher.ledger.engine import Connection
 #: Tables cut by ``day``, in the order in which they are made and dropped.
 DAILY = ("homes", "messages", "deliveries", "journal")
 DAYS_AHEAD = 8
+#: Hash partitions of message_keys, as the first migration made them.
+KEY_PARTITIONS = 8
 #: DDL needs a moment alone with its table; where it does not get it, the next upkeep tries again.
 _PATIENCE = "SET LOCAL lock_timeout = '2s'"
 

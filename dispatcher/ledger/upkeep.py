@@ -8,36 +8,12 @@ from dispatcher.domain.clock import DAY, Millis, day_of
 from dispatcher.ledger.engine import Connection, ask
 from dispatcher.ledger.erase import erase_leftovers
 from dispatcher.ledger.locks import try_lock
-from dispatcher.ledger.partitions import drop_partitions, make_partitions
+from dispatcher.ledger.partitions import KEY_PARTITIONS, drop_partitions, make_partitions
 
 #: Rows a statement deletes, so that none holds its locks for long; and statements a run.
 BATCH, ROUNDS = 5_000, 200
 #: Device tokens live a day at most; an epoch need not be remembered much longer.
 FORMER_DEVICES_KEPT = 2 * DAY
-
-_DELETES = {
-    # Index message_keys_by_age.
-    "message_keys": """
-        DELETE FROM message_keys WHERE (app, message_id) IN (
-            SELECT app, message_id FROM message_keys WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
-    """,
-    # Index sms_reservations_by_age.
-    "sms_reservations": """
-        DELETE FROM sms_reservations WHERE (app, message_id, user_id) IN (
-            SELECT app, message_id, user_id FROM sms_reservations WHERE reserved_at <= $1 LIMIT $2
-            FOR UPDATE SKIP LOCKED)
-    """,
-    # Index sms_joined_by_age.
-    "sms_joined": """
-        DELETE FROM sms_joined WHERE (app, attempt_id) IN (
-            SELECT app, attempt_id FROM sms_joined WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
-    """,
-    # Index former_devices_by_age.
-    "former_devices": """
-        DELETE FROM former_devices WHERE (app, device_hash) IN (
-            SELECT app, device_hash FROM former_devices WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
-    """,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,22 +56,34 @@ async def upkeep(engine: AsyncEngine, now: Millis, *, retention: Retention | Non
             }
             erased = await erase_leftovers(connection, now)
             dropped, kept = await drop_partitions(connection, before)
-            ages = {
-                "message_keys": now,
-                "sms_reservations": now - times.sms * DAY,
-                "sms_joined": now - times.sms * DAY,
-                "former_devices": now - FORMER_DEVICES_KEPT,
-            }
-            deleted = {table: await _delete(connection, table, age) for table, age in ages.items()}
+            deleted = {}
+            for table, column, until in _ages(now, times):
+                deleted[table] = await _delete(connection, table, column, until)
             return Report(made=made, dropped=dropped, kept=kept, deleted=deleted, erased=erased)
 
         return await ask(engine, work)
 
 
-async def _delete(connection: Connection, table: str, until: Millis) -> int:
+def _ages(now: Millis, times: Retention) -> list[tuple[str, str, Millis]]:
+    """(table, column of its age, last moment to delete); each column has its index, named ..._by_age."""
+    sms = now - times.sms * DAY
+    return [
+        *((f"message_keys_{part}", "expires_at", now) for part in range(KEY_PARTITIONS)),
+        ("sms_reservations", "reserved_at", sms),
+        ("sms_joined", "at", sms),
+        ("former_devices", "at", now - FORMER_DEVICES_KEPT),
+    ]
+
+
+async def _delete(connection: Connection, table: str, column: str, until: Millis) -> int:
+    """Rows deleted: in batches, by their place in the table, around those that somebody else holds."""
+    statement = f"""
+        DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM {table} WHERE {column} <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+    """  # noqa: S608
     total = 0
     for _ in range(ROUNDS):
-        status = await connection.execute(_DELETES[table], until, BATCH)
+        status = await connection.execute(statement, until, BATCH)
         count = int(status.rpartition(" ")[2])
         total += count
         if count < BATCH:

@@ -293,7 +293,7 @@ SMS = (
     "CREATE INDEX sms_reservations_number ON sms_reservations (app, number_hash, reserved_at)",  # cap
     "CREATE INDEX sms_reservations_prefix ON sms_reservations (app, prefix, reserved_at)",  # cap
     "CREATE INDEX sms_reservations_budget ON sms_reservations (app, reserved_at) INCLUDE (segments, state)",  # budget
-    "CREATE INDEX sms_reservations_by_age ON sms_reservations (reserved_at)",  # upkeep
+    "CREATE INDEX sms_reservations_by_age ON sms_reservations USING brin (reserved_at)",  # upkeep
     """
     CREATE TABLE sms_joined (
         app text NOT NULL,
