@@ -11,7 +11,7 @@ from secrets import randbits
 
 import msgspec
 
-from dispatcher.domain.clock import MINUTE, Millis, rfc3339
+from dispatcher.domain.clock import Millis, rfc3339
 from dispatcher.domain.ids import DeliveryRef, make_home
 from dispatcher.domain.message import Lane, Message, lane_of
 from dispatcher.domain.requests import Accepted, DispatchRequest
@@ -23,7 +23,6 @@ from dispatcher.ports.messages import Acceptance, StoredHome, StoredMessage, Sub
 
 HOME_SIZE = 500
 WAITING = 20_000
-AHEAD: Millis = MINUTE  #: what is due later than this stays in the ledger for now
 _log = logging.getLogger(__name__)
 _json = msgspec.json.Encoder().encode
 
@@ -75,7 +74,7 @@ class Acceptor:
     def _gatherer(self, app: str, request: DispatchRequest, now: Millis) -> Gatherer[Addressed, Accepted]:
         lane = lane_of(request.klass, request.priority)
         due = request.not_before or 0
-        scheduled = due if due > now + AHEAD else 0
+        scheduled = due if due > now else 0  # waits in the ledger, seen by nobody; the reconcile admits it on time
         key = (app, lane, scheduled)
         gatherer = self._gatherers.get(key)
         if gatherer is None:

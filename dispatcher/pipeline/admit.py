@@ -1,46 +1,59 @@
 """Admitting a home from the ledger's truth: the first time, by the reconcile, or after the hot store was lost."""
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import DeliveryRef
-from dispatcher.domain.receipt import Receipt
 from dispatcher.pipeline.parts import Parts
-from dispatcher.ports.homes import Admission, Recipient
+from dispatcher.ports.homes import Admission, Ended, Recipient
 from dispatcher.ports.messages import StoredHome
 
 UNKNOWN_PREFIX = "? "
 
 
 async def admit_home(stored: StoredHome, parts: Parts, now: Millis) -> None:
-    """Inbox entries first, then payloads and plan wave. Safe to repeat: known entries keep their seq."""
+    """Inbox entries first, then payloads and plan wave. Safe to repeat: known entries keep their seq.
+
+    What was recalled or proven before stands there with nothing left to do: it is archived, never planned.
+    """
     entries: list[tuple[str, str, bytes]] = []
+    positions: dict[int, int] = {}
     rows: list[tuple[int, int, str, tuple[str, ...] | None]] = []
+    ended: dict[int, Ended] = {}
+    marks: list[tuple[str, Proof, tuple[str]]] = []
     for message in stored.messages:
-        if message.recalled:
-            continue
         for offset, user_id in enumerate(message.user_ids):
             place = message.place + offset
             if place in stored.settled:
                 continue
-            delivery_id = parts.ids.delivery_id(DeliveryRef(stored.home, place), stored.app, user_id)
-            entries.append((user_id, delivery_id, message.message.body))
+            proof, path, at = stored.proven.get(place, (Proof.NONE, None, None))
+            if message.recalled or proof:
+                end = End.RECALLED if message.recalled else End.CONFIRMED
+                ended[place] = Ended(end=end, proof=proof, confirmed_by=path, confirmed_at=at)
+            if not message.recalled and not user_id.startswith(UNKNOWN_PREFIX):
+                delivery_id = parts.ids.delivery_id(DeliveryRef(stored.home, place), stored.app, user_id)
+                positions[place] = len(entries)
+                entries.append((user_id, delivery_id, message.message.body))
+                if proof:
+                    marks.append((user_id, proof, (delivery_id,)))
             named = (message.device_ids or {}).get(user_id)
             rows.append((place, message.index, user_id, tuple(named) if named else None))
-    known = [index for index, row in enumerate(rows) if not row[2].startswith(UNKNOWN_PREFIX)]
-    seqs = await parts.inboxes.append(stored.app, [entries[index] for index in known], now) if known else []
-    placed = dict(zip(known, seqs, strict=True))
+    if not rows:
+        return
+    seqs = await parts.inboxes.append(stored.app, entries, now) if entries else []
+    if marks:  # what is proven is replayed to nobody
+        await parts.inboxes.mark_many(stored.app, marks)
+    placed = {place: seqs[position] for place, position in positions.items()}
     recipients = [
         Recipient(
             place=place,
             message=index,
             user_id=user_id,
-            seq=placed.get(position, (0, 0))[0],
-            prev_seq=placed.get(position, (0, 0))[1],
+            seq=placed.get(place, (0, 0))[0],
+            prev_seq=placed.get(place, (0, 0))[1],
             devices=devices,
         )
-        for position, (place, index, user_id, devices) in enumerate(rows)
+        for place, index, user_id, devices in rows
     ]
-    if not recipients:
-        return
     await parts.homes.admit(
         Admission(
             home=stored.home,
@@ -50,13 +63,7 @@ async def admit_home(stored: StoredHome, parts: Parts, now: Millis) -> None:
             recipients=recipients,
             due=max(stored.due, now),
             size=stored.size,
+            ended=ended,
         ),
         now,
     )
-    proven = [
-        Receipt(delivery=DeliveryRef(stored.home, place), event=proof, at=at, via=path)
-        for place, (proof, path, at) in stored.proven.items()
-        if place not in stored.settled
-    ]
-    if proven:
-        await parts.homes.apply(proven, now)

@@ -88,7 +88,7 @@ def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, now: Millis
         version=ladder.version if ladder else None,
         rule=ladder.rule if ladder else None,
         platform=plan.tracks[0].platform if plan and plan.tracks else None,
-        body=message.body,
+        body=b"" if state.end is End.RECALLED else message.body,  # what was recalled leaves every inbox
         tracks=_json(describe_tracks(state, plan)),
     )
 

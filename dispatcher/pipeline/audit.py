@@ -33,6 +33,7 @@ async def audit(parts: Parts, shards: int, now: Millis, *, apart_s: float = APAR
     repaired = after = 0
     while homes := await parts.messages.open_homes(after, PAGE):
         after = homes[-1].home
+        await _close(homes, parts, now)
         settled = [home for home in homes if home_created(home.home) < now - SETTLING]
         first, gone = await _missing(settled, parts, shards)
         if not first and not gone:
@@ -41,9 +42,7 @@ async def audit(parts: Parts, shards: int, now: Millis, *, apart_s: float = APAR
         second, still_gone = await _missing(settled, parts, shards)
         for stored in settled:
             if stored.home in gone & still_gone:
-                _log.warning("a home was missing and is admitted again", extra={"home": f"{stored.home:016x}"})
-                await admit_home(stored, parts, parts.clock())
-                repaired += 1
+                repaired += await _admit_again(stored, parts)
                 continue
             lost = first.get(stored.home, frozenset()) & second.get(stored.home, frozenset())
             if lost:
@@ -53,6 +52,33 @@ async def audit(parts: Parts, shards: int, now: Millis, *, apart_s: float = APAR
     return repaired
 
 
+def _places(stored: StoredHome) -> list[int]:
+    """Places that the ledger holds for open."""
+    return [
+        message.place + offset
+        for message in stored.messages
+        for offset in range(len(message.user_ids))
+        if message.place + offset not in stored.settled
+    ]
+
+
+async def _close(homes: Sequence[StoredHome], parts: Parts, now: Millis) -> None:
+    """Homes of which all is archived, but whose archiver died before it could say so."""
+    done = [home.home for home in homes if home.messages and not _places(home)]
+    if done:
+        await parts.deliveries.close_homes(done, now)
+
+
+async def _admit_again(stored: StoredHome, parts: Parts) -> int:
+    """Read anew: it may be gone because it was archived just now, and must not be sent a second time."""
+    fresh = await parts.messages.open_homes(stored.home - 1, 1)
+    if not fresh or fresh[0].home != stored.home or not _places(fresh[0]):
+        return 0
+    _log.warning("a home was missing and is admitted again", extra={"home": f"{stored.home:016x}"})
+    await admit_home(fresh[0], parts, parts.clock())
+    return 1
+
+
 async def _missing(homes: Sequence[StoredHome], parts: Parts, shards: int) -> tuple[Lost, frozenset[int]]:
     standing: dict[int, frozenset[tuple[int, int, Cursor]]] = {}
     for shard in sorted({shard_of(home.home) for home in homes}):
@@ -60,13 +86,7 @@ async def _missing(homes: Sequence[StoredHome], parts: Parts, shards: int) -> tu
     lost: dict[int, frozenset[tuple[int, int, Cursor]]] = {}
     gone = set()
     for home in homes:
-        places = [
-            message.place + offset
-            for message in home.messages
-            if not message.recalled
-            for offset in range(len(message.user_ids))
-            if message.place + offset not in home.settled
-        ]
+        places = _places(home)
         if not places:
             continue
         states = await parts.homes.states(home.home, places)

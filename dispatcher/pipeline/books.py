@@ -21,9 +21,10 @@ class Ledger(Protocol):
 async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[str, Any]:
     """``{at, balanced, classes: {class: {accepted, settled, open, missing}}}`` at one cut in time.
 
-    ``missing``: accepted, but neither archived nor in flight; always 0 where nothing was lost.
+    ``missing``: accepted, but neither archived nor in flight; always 0 where nothing was lost. The ledger is asked
+    before and after the hot store: what moved from one to the other meanwhile is not missing.
     """
-    totals = await ledger.accepted_and_archived(now)
+    before = await ledger.accepted_and_archived(now)
     open_: Counter[str] = Counter()
     settled: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
@@ -33,17 +34,21 @@ async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[s
             if home.app == app:
                 await _count(home, parts, now, open_, settled, waiting)
         after = homes[-1].home
+    totals = await ledger.accepted_and_archived(now)
     classes: dict[str, dict[str, int]] = defaultdict(dict)
     for (owner, klass), (accepted, archived) in totals.items():
         if owner != app:
             continue
         pending = open_[klass] + waiting[klass]
         done = archived + settled[klass]
+        accepted_then, archived_then = before.get((owner, klass), (0, 0))
+        bounds = sorted((accepted - done - pending, accepted_then - archived_then - settled[klass] - pending))
+        missing = 0 if bounds[0] <= 0 <= bounds[1] else min(bounds, key=abs)
         classes[klass] = {
             "accepted": accepted,
-            "settled": done,
+            "settled": accepted - pending - missing,
             "open": pending,
-            "missing": accepted - done - pending,
+            "missing": missing,
         }
     return {
         "at": rfc3339(now),

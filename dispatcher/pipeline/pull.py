@@ -17,6 +17,7 @@ from dispatcher.ports.receiving import InboxAnswer
 
 RECENT: Millis = 7 * DAY
 MONTH: Millis = 30 * DAY
+REPLAY = 2_000  #: unproven entries a hot inbox keeps at most
 POLL_SOON = "5s"
 POLL_LATER = "60s"
 _json = msgspec.json.Encoder().encode
@@ -68,13 +69,17 @@ class Puller:
     ) -> _Page:
         cursor = read_cursor(self._parts.ids, query.after or "", app, user_id)
         after = cursor.seq if cursor.epoch == epoch else None  # of another life: replay what is unproven
+        # a replay goes from the oldest on, for the next cursor says that all below it is stored on the phone
+        limit = query.limit if after is not None else max(query.limit, REPLAY)
         found = await self._parts.inboxes.catch_up(
-            app, user_id, device_id=device_id or "", session=None, after=after, limit=query.limit, now=now
+            app, user_id, device_id=device_id or "", session=None, after=after, limit=limit, now=now
         )
         if device_id is not None and found.passed:
             await self.passed(app, user_id, device_id, found.passed, now)
-        last = found.entries[-1].seq if found.entries else min(after or found.last_seq, found.last_seq)
-        return _Page(found.entries, found.more, self._cursor(epoch, last, app, user_id))
+        entries = found.entries[: query.limit]
+        more = found.more or len(found.entries) > len(entries)
+        last = entries[-1].seq if entries else min(after or found.last_seq, found.last_seq)
+        return _Page(entries, more, self._cursor(epoch, last, app, user_id))
 
     async def passed(self, app: str, user_id: str, device_id: str, deliveries: Sequence[str], now: Millis) -> None:
         """A cursor says: everything up to it is stored on the phone. That proves it, by ``poll``."""
@@ -126,6 +131,7 @@ class Puller:
         entries = [
             InboxEntry(seq=row.seq, delivery_id=self._parts.ids.delivery_id(row.ref, app, user_id), body=row.body)
             for row in rows
+            if row.body  # recalled ones have none left
         ]
         return [entry for entry in entries if entry.delivery_id not in seen][:limit]
 

@@ -1,17 +1,19 @@
 """Repairs: homes the hot store never got, scheduled ones that come due, and a whole hot store that was lost."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from dispatcher.domain.clock import MINUTE, SECOND, Millis
+from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.pipeline.admit import admit_home
 from dispatcher.pipeline.parts import Parts
 from dispatcher.ports.homes import Queue
 
 BEHIND: Millis = 2 * SECOND
-AHEAD: Millis = MINUTE
+AHEAD: Millis = 2_500  #: what comes due before the next look is waited for, so that it is admitted on time
+TURN: Millis = 20 * SECOND
 LIMIT = 50
 _log = logging.getLogger(__name__)
 
@@ -30,17 +32,27 @@ class Epochs(Protocol):
 
 
 Stamp = Callable[[int], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]  #: seconds
 
 
-async def reconcile(parts: Parts, now: Millis) -> int:
-    """Admits what the ledger has and the hot store has not; answers how many homes that were."""
-    homes = await parts.messages.unadmitted(now - BEHIND, due_before=now + AHEAD, limit=LIMIT)
-    for stored in homes:
-        await admit_home(stored, parts, now)
-    if homes:
-        await parts.messages.mark_admitted([stored.home for stored in homes])
-        await parts.hints(sorted({Queue("plan", stored.lane) for stored in homes if stored.due <= now}, key=str))
-    return len(homes)
+async def reconcile(parts: Parts, now: Millis, *, sleep: Sleep = asyncio.sleep) -> int:
+    """Admits what the ledger has and the hot store has not; answers how many homes that were.
+
+    A scheduled message is in nobody's inbox before its ``not_before``: what is due in a moment is waited for.
+    """
+    count, until = 0, now + TURN
+    while homes := await parts.messages.unadmitted(now - BEHIND, due_before=now + AHEAD, limit=LIMIT):
+        for stored in sorted(homes, key=lambda home: home.due):
+            if (early := stored.due - parts.clock()) > 0:
+                await sleep(early / SECOND)
+            await admit_home(stored, parts, parts.clock())
+            await parts.messages.mark_admitted([stored.home])
+            await parts.hints([Queue("plan", stored.lane)])
+        count += len(homes)
+        now = parts.clock()
+        if len(homes) < LIMIT or now > until:
+            break
+    return count
 
 
 async def rebuild_if_lost(parts: Parts, epochs: Epochs, stamp: Stamp, now: Millis) -> bool:
