@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.gateway.rehearsal import APP, Rehearsal
+from dispatcher.gateway.server import calm_collector
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.protocol.frames import JSON, Ack, Hello
@@ -192,6 +193,7 @@ async def _serve_async(pipe: Connection, connections: int) -> None:
     world = Rehearsal()
     gateway = world.gateway(GatewaySettings(port=0, max_connections=connections + 64, connects_per_address=1_000_000))
     await gateway.start()
+    calm_collector()
     pipe.send(gateway.port)
     pipe.send([await world.bind(_user(number), _device(number)) for number in range(connections)])
     loop = asyncio.get_running_loop()

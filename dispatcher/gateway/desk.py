@@ -18,7 +18,7 @@ from dispatcher.ports.node_bus import NodeBus
 from dispatcher.ports.presence import Presences
 from dispatcher.ports.profiles import Profiles
 from dispatcher.ports.receiving import InboxPull, ReceiveDoor
-from dispatcher.protocol.server_session import Manners
+from dispatcher.protocol.known_line import Manners
 
 if TYPE_CHECKING:
     from dispatcher.gateway.arrival import Arrival

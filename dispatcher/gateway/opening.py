@@ -17,7 +17,7 @@ from dispatcher.ports.presence import Line as Attachment
 from dispatcher.ports.presence import Presence
 from dispatcher.protocol.close_codes import CloseCode
 from dispatcher.protocol.effects import Read
-from dispatcher.protocol.server_session import Hailed, Live, Syncing
+from dispatcher.protocol.server_session import Hailed, Live, Syncing, relive
 
 logger = logging.getLogger("pushpath.gateway")
 
@@ -57,7 +57,7 @@ class Openings:
         """The hot store has a new life: registers *line* again and replays what is unproven."""
         session = line.session
         if isinstance(session, Live | Syncing) and not line.ended and session.life != life:
-            line.session, effects = session.relive(life)
+            line.session, effects = relive(session, life)
             self._desk.chores.start("relive", lambda: self._place(line, line.apply(effects)))
 
     async def _work(self) -> None:

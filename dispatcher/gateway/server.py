@@ -1,6 +1,7 @@
 """The gateway: one listener for WebSocket and long-poll, one coarse timer, one bus loop."""
 
 import asyncio
+import gc
 import logging
 import random
 import secrets
@@ -33,6 +34,13 @@ logger = logging.getLogger("pushpath.gateway")
 
 #: Lines are asked for their deadlines in rounds; a round takes about this many ticks.
 _ROUND = 16
+
+
+def calm_collector() -> None:
+    """Makes the garbage collector look rarely: lines live long and hold no cycles, and there are very many of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 class Gateway:
@@ -129,6 +137,7 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self.start()
+        calm_collector()
         try:
             await stop.wait()
         finally:

@@ -9,67 +9,31 @@ of step reads the inbox again while it stays live; what arrives meanwhile only m
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol
 
 from msgspec import Struct
 
 from dispatcher.domain.clock import SECOND, Millis
-from dispatcher.domain.device_token import BadToken, DeviceIdentity, DeviceTokens
+from dispatcher.domain.device_token import BadToken, DeviceIdentity
 from dispatcher.domain.ids import (
     ForeignCursor,
-    IdKey,
     InboxCursor,
-    inbox_attempt_id,
     read_cursor,
-    write_cursor,
 )
-from dispatcher.domain.receipt import EVENTS
 from dispatcher.protocol.close_codes import CloseCode
-from dispatcher.protocol.effects import Acknowledge, Effect, Farewell, Foreground, Probe, Read, Reply, Write
+from dispatcher.protocol.effects import Effect, Farewell, Read, Reply
 from dispatcher.protocol.frames import (
-    Ack,
     CaughtUp,
     ClientFrame,
     Codec,
     Hello,
-    Ping,
-    Pong,
-    State,
-    Token,
     Welcome,
 )
+from dispatcher.protocol.known_line import Entry, KnownLine, Manners, quiet_after
 
 HELLO_WITHIN: Millis = 5 * SECOND
-TOKEN_GRACE: Millis = 60 * SECOND  #: past its end, until a fresh one has to be here
 FIRST_PAGE = 200  #: entries for a device without a cursor: api.md's newest 200
 PAGE = 64  #: entries of any other read: what may stand in a line's buffer at once
 _NONE: tuple[Effect, ...] = ()
-
-
-class Manners(Struct, frozen=True, kw_only=True):
-    """What all sessions of a gateway share. Times in milliseconds, heartbeats in seconds."""
-
-    tokens: DeviceTokens
-    ids: IdKey
-    heartbeat_s: int = 240
-    heartbeat_least_s: int = 30
-    heartbeat_most_s: int = 1_800
-    probe_after: Millis = 15 * SECOND  #: of silence after something was sent
-    dead_after: Millis = 45 * SECOND
-
-    def __repr__(self) -> str:
-        return f"Manners(heartbeat_s={self.heartbeat_s})"
-
-
-class Entry(Protocol):
-    """An inbox entry as a session needs it."""
-
-    @property
-    def seq(self) -> int: ...
-    @property
-    def delivery_id(self) -> str: ...
-    @property
-    def body(self) -> bytes: ...
 
 
 class Heard(Enum):
@@ -129,135 +93,7 @@ class Hailed(Struct, frozen=True, kw_only=True):
         )
 
 
-class _Line:
-    """What syncing and live lines share: who it is, what was heard, when it ends."""
-
-    __slots__ = (
-        "after",
-        "app",
-        "device_id",
-        "dirty",
-        "epoch",
-        "expires_at",
-        "floor",
-        "foreground",
-        "heard_at",
-        "life",
-        "manners",
-        "quiet_ms",
-        "reading",
-        "session",
-        "unheard",
-        "user_id",
-    )
-
-    app: str
-    user_id: str
-    device_id: str
-    epoch: int  #: the device's binding
-    session: str
-    life: int  #: of the hot store, as in cursors
-    after: int | None  #: proven by the hello's cursor
-    floor: int | None  #: the last seq sent on this line, or skipped on purpose
-    dirty: int  #: the highest seq announced while reading
-    reading: bool
-    foreground: bool
-    expires_at: Millis
-    heard_at: Millis
-    unheard: Millis  #: when the first message went out that nothing was heard after; 0: none
-    quiet_ms: Millis  #: silence after which the line is dead
-    manners: Manners
-
-    def receive(self, frame: ClientFrame, now: Millis) -> Sequence[Effect]:
-        """A frame of the device."""
-        self.heard_at = now
-        self.unheard = 0
-        if isinstance(frame, Ack):
-            return (Acknowledge(frame.ids, EVENTS[frame.event]),)
-        if isinstance(frame, Ping):
-            return (Reply(Pong(self._heartbeat(frame.next_s))),)
-        if isinstance(frame, State):
-            foreground = frame.state == "foreground"
-            if foreground is self.foreground:
-                return _NONE
-            self.foreground = foreground
-            return (Foreground(foreground),)
-        if isinstance(frame, Token):
-            return self._renew(frame.token, now)
-        return (Farewell(CloseCode.PROTOCOL_FAULT, "second_hello"),)
-
-    def heard(self, now: Millis) -> None:
-        """Bytes that are no frame of ours (pings and pongs of the WebSocket layer) show life, too."""
-        self.heard_at = now
-        self.unheard = 0
-
-    def tick(self, now: Millis) -> Sequence[Effect]:
-        """Deadlines: the token's end, a heartbeat that stayed out, a message that nothing was heard after."""
-        if now >= self.expires_at + TOKEN_GRACE:
-            return (Farewell(CloseCode.BAD_TOKEN, "token_expired"),)
-        if now - self.heard_at >= self.quiet_ms:
-            return (Farewell(CloseCode.GOING_AWAY, "heartbeat_lost"),)
-        if self.unheard:
-            waited = now - self.unheard
-            if waited >= self.manners.dead_after:
-                return (Farewell(CloseCode.GOING_AWAY, "line_dead"),)
-            if waited >= self.manners.probe_after:
-                return (Probe(),)
-        return _NONE
-
-    def cursor(self, seq: int) -> str:
-        """The cursor at *seq*."""
-        return write_cursor(self.manners.ids, InboxCursor(self.life, seq), self.app, self.user_id)
-
-    def relive(self, life: int) -> "tuple[Syncing, Sequence[Effect]]":
-        """The hot store lost its memory and has a new life: what is unproven there is replayed on this line."""
-        syncing = Syncing.__new__(Syncing)
-        for name in _Line.__slots__:
-            setattr(syncing, name, getattr(self, name))
-        syncing.life = life
-        syncing.after = syncing.floor = None
-        syncing.dirty = 0
-        syncing.reading = True
-        syncing.more = None
-        syncing.fruitless = 0
-        return syncing, (Read(None, None, FIRST_PAGE),)
-
-    def _heartbeat(self, announced_s: int | None) -> int:
-        manners = self.manners
-        beat = manners.heartbeat_s
-        if announced_s is not None:
-            beat = min(max(announced_s, manners.heartbeat_least_s), manners.heartbeat_most_s)
-        self.quiet_ms = _quiet(beat)
-        return beat
-
-    def _renew(self, token: str, now: Millis) -> Sequence[Effect]:
-        try:
-            fresh = self.manners.tokens.read(token, now)
-        except BadToken as bad:
-            return (Farewell(CloseCode.BAD_TOKEN, f"token_{bad.code}"),)
-        if (fresh.app, fresh.user_id, fresh.device_id) != (self.app, self.user_id, self.device_id):
-            return (Farewell(CloseCode.BAD_TOKEN, "token_foreign"),)
-        if fresh.epoch != self.epoch:
-            return (Farewell(CloseCode.MOVED, "moved"),)
-        self.expires_at = max(self.expires_at, fresh.expires_at)
-        return _NONE
-
-    def _entries(self, entries: Sequence[Entry], codec: Codec, now: Millis) -> list[Effect]:
-        if entries and not self.unheard:
-            self.unheard = now
-        message = codec.message
-        return [
-            Write(message(self.cursor(entry.seq), entry.delivery_id, inbox_attempt_id(entry.delivery_id), entry.body))
-            for entry in entries
-        ]
-
-    def _advance(self, entries: Sequence[Entry], last_seq: int, whole: bool) -> None:
-        """Moves the floor. *whole*: the page held all there was, so it covers up to the inbox's end."""
-        top = entries[-1].seq if entries else 0
-        self.floor = max(self.floor or 0, top, last_seq if whole else 0)
-
-
-class Syncing(_Line):
+class Syncing(KnownLine):
     """Known, draining its inbox. Messages that arrive now only mark it."""
 
     __slots__ = ("fruitless", "more")
@@ -280,7 +116,7 @@ class Syncing(_Line):
         self.reading = True
         self.heard_at = now
         self.unheard = 0
-        self.quiet_ms = _quiet(manners.heartbeat_s)
+        self.quiet_ms = quiet_after(manners.heartbeat_s)
         self.manners = manners
         self.more: bool | None = None  # as the first page had it
         self.fruitless = 0
@@ -327,7 +163,7 @@ class Syncing(_Line):
         return self, effects
 
 
-class Live(_Line):
+class Live(KnownLine):
     """Online: messages go out as they come, as long as each follows the one before."""
 
     __slots__ = ("last", "tag")
@@ -411,9 +247,18 @@ class Live(_Line):
         return self, effects
 
 
+def relive(line: Syncing | Live, life: int) -> tuple[Syncing, Sequence[Effect]]:
+    """The hot store lost its memory and has a new life: what is unproven there is replayed on this line."""
+    syncing = Syncing.__new__(Syncing)
+    for name in KnownLine.__slots__:
+        setattr(syncing, name, getattr(line, name))
+    syncing.life = life
+    syncing.after = syncing.floor = None
+    syncing.dirty = 0
+    syncing.reading = True
+    syncing.more = None
+    syncing.fruitless = 0
+    return syncing, (Read(None, None, FIRST_PAGE),)
+
+
 Session = AwaitingHello | Syncing | Live
-
-
-def _quiet(heartbeat_s: int) -> Millis:
-    """How long a line may be silent: a quarter more than its heartbeat and what a bad network takes."""
-    return heartbeat_s * SECOND * 5 // 4 + 15 * SECOND

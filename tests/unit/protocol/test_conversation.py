@@ -25,7 +25,8 @@ from dispatcher.protocol import server_session
 from dispatcher.protocol.client_session import Connected, Greeting, Keepsake, Phase
 from dispatcher.protocol.effects import Acknowledge, Effect, Farewell, Read, Reply, Store, Write
 from dispatcher.protocol.frames import JSON
-from dispatcher.protocol.server_session import AwaitingHello, Hailed, Heard, Live, Manners, Syncing
+from dispatcher.protocol.known_line import Manners
+from dispatcher.protocol.server_session import AwaitingHello, Hailed, Heard, Live, Syncing, relive
 
 NOW = 1_800_000_000_000
 IDS = IdKey(b"ids")
@@ -152,7 +153,7 @@ class Conversation(RuleBasedStateMachine):
         for wire in [*self.ghosts, self.wire]:
             if wire is not None and isinstance(wire.session, Live | Syncing):
                 wire.page = None
-                wire.session, effects = wire.session.relive(self.inboxes.life)
+                wire.session, effects = relive(wire.session, self.inboxes.life)
                 self.place(wire)
                 self.do(wire, effects)
 

@@ -12,6 +12,7 @@ from dispatcher.domain.ids import IdKey, InboxCursor, write_cursor
 from dispatcher.protocol.close_codes import CloseCode
 from dispatcher.protocol.effects import Acknowledge, Effect, Farewell, Foreground, Probe, Read, Reply, Write
 from dispatcher.protocol.frames import JSON, Ack, CaughtUp, Hello, Ping, Pong, State, Token, Welcome
+from dispatcher.protocol.known_line import Manners
 from dispatcher.protocol.server_session import (
     FIRST_PAGE,
     PAGE,
@@ -19,8 +20,8 @@ from dispatcher.protocol.server_session import (
     Hailed,
     Heard,
     Live,
-    Manners,
     Syncing,
+    relive,
 )
 
 NOW = 1_800_000_000_000
@@ -260,7 +261,7 @@ def test_a_token_of_something_else_ends_the_line(fresh: Any, farewell: Any) -> N
 
 def test_a_new_life_of_the_store_replays_on_the_same_line() -> None:
     session = live(last=10)
-    again, effects = session.relive(LIFE + 1)
+    again, effects = relive(session, LIFE + 1)
     assert isinstance(again, Syncing)
     assert (again.session, again.user_id) == ("s1", "li")
     assert list(effects) == [Read(None, None, FIRST_PAGE)]
