@@ -8,6 +8,7 @@ from dispatcher.ledger.upkeep import upkeep
 from dispatcher.pipeline.archive import archive_shard
 from dispatcher.pipeline.audit import audit
 from dispatcher.pipeline.reconcile import rebuild_if_lost, reconcile
+from dispatcher.pipeline.teach import Budget
 
 _log = logging.getLogger(__name__)
 
@@ -17,10 +18,18 @@ async def archive_turn(stores: Stores) -> None:
     async with stores.locks.hold("archive", 30 * SECOND) as lease:
         if lease is None:
             return
+        lessons = Budget()
         for shard in range(stores.hot.shards):
-            await archive_shard(shard, stores.parts, stores.clock())
+            await archive_shard(shard, stores.parts, stores.clock(), lessons)
             if not await lease.renew():
                 return
+
+
+async def remember_turn(stores: Stores) -> None:
+    """Writes what was learned since the last turn to the ledger."""
+    async with stores.locks.hold("remember", 5 * MINUTE) as lease:
+        if lease is not None:
+            await stores.parts.learning.archive(stores.clock())
 
 
 async def reconcile_turn(stores: Stores) -> None:

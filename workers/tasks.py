@@ -6,7 +6,7 @@ from dispatcher.domain.clock import MINUTE, SECOND
 from dispatcher.domain.message import Lane
 from dispatcher.ports.homes import Queue
 from workers import app as names
-from workers.chores import archive_turn, audit_turn, reconcile_turn, upkeep_turn
+from workers.chores import archive_turn, audit_turn, reconcile_turn, remember_turn, upkeep_turn
 from workers.runtime import Runtime
 from workers.sweeper import TURN, sweep_turn
 
@@ -36,9 +36,17 @@ def register_tasks(app: Celery, runtime: Runtime) -> None:
     def audit() -> None:
         runtime.run(_audit(runtime), 10 * _MINUTE_S)
 
+    @app.task(name=names.REMEMBER)  # type: ignore[untyped-decorator]
+    def remember() -> None:
+        runtime.run(_remember(runtime), _MINUTE_S)
+
     @app.task(name=names.UPKEEP)  # type: ignore[untyped-decorator]
     def upkeep() -> None:
         runtime.run(_upkeep(runtime), 10 * _MINUTE_S)
+
+
+async def _remember(runtime: Runtime) -> None:
+    await remember_turn(runtime.stores)
 
 
 async def _drain(runtime: Runtime, queue: Queue) -> None:

@@ -146,8 +146,13 @@ class SqlDeliveries:
     async def journal(self, home: int) -> list[bytes]:
         """See the port."""
 
-        async def work(connection: Connection) -> list[bytes]:
-            return (await journal.entries_of(connection, [home])).get(home, [])
+        return (await self.journals([home])).get(home, [])
+
+    async def journals(self, homes: Sequence[int]) -> dict[int, list[bytes]]:
+        """See the port."""
+
+        async def work(connection: Connection) -> dict[int, list[bytes]]:
+            return await journal.entries_of(connection, homes)
 
         return await ask(self._engine, work)
 

@@ -9,8 +9,9 @@ import msgspec
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import DeliveryState, End
 from dispatcher.domain.ids import DeliveryRef
-from dispatcher.domain.plan import DeliveryPlan
+from dispatcher.domain.plan import DeliveryPlan, rung_of
 from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.teach import Budget, teach
 from dispatcher.pipeline.turns import ladder_of
 from dispatcher.ports.homes import Contents
 from dispatcher.ports.messages import SettledDelivery
@@ -19,8 +20,11 @@ BATCH = 1_000
 _json = msgspec.json.Encoder().encode
 
 
-async def archive_shard(shard: int, parts: Parts, now: Millis) -> int:
-    """Moves what one shard has waiting; answers how many deliveries and journal entries that were."""
+async def archive_shard(shard: int, parts: Parts, now: Millis, lessons: Budget | None = None) -> int:
+    """Moves what one shard has waiting; answers how many deliveries and journal entries that were.
+
+    *lessons*: how many of them may teach about their devices' paths; None: none.
+    """
     moved = 0
     while entries := await parts.homes.take_journal(shard, BATCH):
         await parts.deliveries.append_journal([(home, hash_of(home, entry), entry) for home, entry in entries])
@@ -40,6 +44,8 @@ async def archive_shard(shard: int, parts: Parts, now: Millis) -> int:
         emptied = await parts.homes.archived(shard, taken, settled)
         if emptied:
             await parts.deliveries.close_homes(emptied, now)
+        if lessons is not None:
+            await teach(rows, parts, lessons, now)
         moved += len(rows)
 
 
@@ -105,7 +111,7 @@ def describe_tracks(state: DeliveryState, plan: DeliveryPlan | None) -> list[dic
                 "platform": own.platform if own else None,
                 "state": track.cursor.phase.name.lower(),
                 "path": track.path,
-                "step": track.cursor.step // 8,
+                "step": rung_of(track.cursor.step) + 1,
                 "attempt": track.cursor.attempt,
                 "proof": track.proof.name.lower(),
                 "rule": ladder.rule if ladder else None,

@@ -22,8 +22,6 @@ from dispatcher.ports.learning import LearningSettings, Lesson, SegmentRates
 from strategies.facts import FactValue
 from strategies.learn import Answer, Rates, answer, device_key, segment_key
 
-#: So many deliveries teach in one turn of the archiver; of the rest of a flood a sample is enough.
-LESSONS_A_TURN = 2_000
 _VAIN_ENDS = frozenset({End.EXPIRED, End.EXHAUSTED})
 _UNKNOWN: Mapping[Path, Rates] = {}
 _FACTS = {path: (f"device.ack_rate.{path}", f"device.p95_s.{path}") for path in Path}
@@ -47,13 +45,6 @@ _column = msgspec.msgpack.Decoder(list[Any]).decode
 
 #: How one attempt ended: None in vain, else seconds to its proof.
 Ending = float | None
-
-
-class Budget:
-    """How many more deliveries may teach in this turn."""
-
-    def __init__(self, left: int = LESSONS_A_TURN) -> None:
-        self.left = left
 
 
 def endings(

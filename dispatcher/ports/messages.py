@@ -177,3 +177,6 @@ class Deliveries(Protocol):
 
     async def journal(self, home: int) -> list[bytes]:
         """Journal entries of one home in order."""
+
+    async def journals(self, homes: Sequence[int]) -> Mapping[int, Sequence[bytes]]:
+        """Those of several in one query; homes without any are absent."""
