@@ -149,8 +149,10 @@ def _trigger(table: str, event: str, body: str) -> tuple[str, str]:
             RETURN NULL;
         END $$
         """,
-        f"CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {seen} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {name}()",
+        (
+            f"CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {seen} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+        ),
     )
 
 
