@@ -92,10 +92,6 @@ class Drains:
 
     async def _once(self, queue: Queue) -> bool:
         now = self._parts.clock()
-        if queue.name != "plan":
-            braked = await self._parts.throttle.braked_until(f"path:{queue.name}", now)
-            if braked:
-                return False
         claims = await self._parts.homes.claim(queue, now, limit=CLAIMS[queue.name], lease_ms=LEASES[queue.name])
         if not claims:
             return False

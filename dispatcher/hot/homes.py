@@ -122,7 +122,7 @@ class RedisHomes(HotJournal):
             if wave.due <= now:
                 ready.add(wave.queue)
         args += settlement.journal
-        moved, lost, ended, sms = await self._store.run("settle", [self._tag(home)], args)
+        moved, lost, ended, sms, late = await self._store.run("settle", [self._tag(home)], args)
         sms_due = codec.read_members(sms)
         if sms_due:
             ready.add(Queue(Path.SMS, lane))
@@ -131,6 +131,7 @@ class RedisHomes(HotJournal):
             lost=lost,
             ended={place: End(end) for place, end in codec.read_members(ended)},
             sms_due=sms_due,
+            late=late,
             ready=tuple(ready),
         )
 

@@ -16,6 +16,7 @@ from dispatcher.domain.paths import VENDOR_PATHS, Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, connected, row
 from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.recheck import recheck
 from dispatcher.pipeline.settling import Draft
 from dispatcher.pipeline.turns import (
     Decision,
@@ -23,13 +24,14 @@ from dispatcher.pipeline.turns import (
     asks_history,
     ladder_of,
     next_turn,
+    put_off,
     rest_of_rung,
     retry,
     wait,
 )
 from dispatcher.ports.homes import Claim, Contents, Queue, Recipient
 from dispatcher.ports.presence import Line, Presence
-from dispatcher.ports.provider import Attempt
+from dispatcher.ports.provider import Attempt, Provider
 from strategies.availability import own_path
 from strategies.catalogue import INDEX
 from strategies.facts import Row
@@ -218,16 +220,52 @@ async def _under_caps(
 
 
 async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
+    if not work:
+        return
     provider = await parts.providers.provider(app, path)
+    braked = await parts.throttle.braked_until(f"{app}:{path}", parts.clock())
+    if braked:
+        for job, _ in work:
+            await _put_off(job, path, braked, parts)
+        return
+    batch = provider.limits.batch if provider is not None else len(work)
+    for at in range(0, len(work), batch):
+        chunk = await _still_due(work[at : at + batch], path, parts)
+        if chunk:
+            await _send_chunk(provider, path, chunk, parts)
+
+
+async def _still_due(chunk: Sequence[tuple[Job, Attempt]], path: Path, parts: Parts) -> list[tuple[Job, Attempt]]:
+    kept = []
+    attempts = {id(job): attempt for job, attempt in chunk}
+    for job in await recheck([job for job, _ in chunk], parts):
+        now = parts.clock()
+        refused = _refusal(job, path, now)
+        if refused is not None:
+            await refused(job, path, parts, now)
+        else:
+            kept.append((job, attempts[id(job)]))
+    return kept
+
+
+async def _put_off(job: Job, path: Path, until: Millis, parts: Parts) -> None:
+    """The provider asked every worker of this app to wait (its Retry-After): the same attempt goes later."""
+    now = parts.clock()
+    lane, expires_at = job.contents.lane, job.message.expires_at
+    decision = put_off(job.ladder, job.before, path, until, lane=lane, expires_at=expires_at, now=now)
+    if decision is None:
+        await fail(job, path, parts, now, "braked")
+    else:
+        job.draft.move(job.place, job.track, job.before, decision)
+
+
+async def _send_chunk(provider: Provider | None, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
     started = parts.clock()
     if provider is None:
         outcomes: list[Outcome] = [Rejected("no_credentials", configuration=True)] * len(work)
     else:
         begun = perf_counter()
-        outcomes = []
-        for at in range(0, len(work), provider.limits.batch):
-            chunk = [attempt for _, attempt in work[at : at + provider.limits.batch]]
-            outcomes += await provider.send(chunk, started)
+        outcomes = await provider.send([attempt for _, attempt in work], started)
         parts.telemetry.provider_answered(path, perf_counter() - begun)
     now = parts.clock()
     note_attempts(path, [(job, outcome) for (job, _), outcome in zip(work, outcomes, strict=True)], started, now)
@@ -309,7 +347,7 @@ async def follow(
             await _kill_token(job, path, attempt, why, since if since is not None else started, parts)
         case NotConnected():
             reason = "not_connected"
-            if _is_last(job) and (grace := _grace_left(job, now)) > 0:
+            if _is_last(job) and (grace := grace_left(job, now)) > 0:
                 decision = wait(job.ladder, job.before, lane=lane, expires_at=expires_at, now=now, at_least=grace)
                 job.draft.move(job.place, job.track, job.before, decision)
                 return
@@ -397,6 +435,8 @@ async def settle(jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
             continue
         settled = await parts.homes.settle(job.draft.build(), now)
         ready.update(settled.ready)
+        if settled.late:
+            parts.telemetry.late_send(Path(job.claim.queue.name), settled.late)
     return ready
 
 
@@ -426,7 +466,7 @@ async def _no_token(job: Job, path: Path, parts: Parts, now: Millis) -> None:
     await fail(job, path, parts, now, "no_token")
 
 
-def _grace_left(job: Job, now: Millis) -> Millis:
+def grace_left(job: Job, now: Millis) -> Millis:
     """How long a reconnecting device may still come back before its longconn step is over; 0 for call and otp."""
     line = job.line
     if line is None or connected(line) or job.message.klass in {"call", "otp"}:

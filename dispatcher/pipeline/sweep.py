@@ -9,7 +9,7 @@ from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline import sms
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job, escalate, gather_jobs, settle
+from dispatcher.pipeline.send import Job, escalate, gather_jobs, grace_left, settle
 from dispatcher.pipeline.turns import Decision, next_turn, path_at, rest_of_rung
 from dispatcher.ports.homes import Claim, Members, Queue, Settlement, Wave
 
@@ -50,7 +50,18 @@ async def _timed_out(job: Job, parts: Parts, now: Millis) -> None:
     step = job.ladder.steps[rung_of(job.before.step)]
     attempted = job.claim.attempted_at[job.claim.members.members.index((job.place, job.track))]
     early = step.wait_ms is not None and attempted is not None and now < attempted + step.wait_ms
+    if (grace := _reconnecting(job, now)) > 0:
+        # not online yet is not offline: the device may still come back and drain its inbox
+        queue = Queue("sweep", job.contents.lane)
+        job.draft.wave(job.place, job.track, Decision(after=job.before, queue=queue, due=now + grace))
+        return
     escalate(job, parts, now, Event.TIMED_OUT, "failed" if early else "timeout")
+
+
+def _reconnecting(job: Job, now: Millis) -> Millis:
+    """What is left of the grace of a device whose line was lost while a longconn step waited."""
+    waits_on_line = path_at(job.ladder, job.before.step, job.row) is Path.LONGCONN
+    return grace_left(job, now) if waits_on_line else 0
 
 
 async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:

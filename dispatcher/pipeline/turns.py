@@ -192,6 +192,23 @@ def wait(
     )
 
 
+def put_off(
+    ladder: Ladder, before: Cursor, path: Path, until: Millis, *, lane: Lane, expires_at: Millis, now: Millis
+) -> Decision | None:
+    """The same attempt, not before *until*; None where that is outside the step's wait or the ttl."""
+    step = ladder.steps[rung_of(before.step)]
+    room = expires_at - now if step.wait_ms is None else min(step.wait_ms, expires_at - now)
+    if until - now >= room:
+        return None
+    return Decision(
+        after=Cursor(before.step, before.attempt, move(before.phase, Event.RETRY)),
+        until=EVENTS[step.until],
+        queue=Queue(path, lane),
+        due=until,
+        path=path,
+    )
+
+
 def retry(
     ladder: Ladder, before: Cursor, path: Path, after_ms: Millis | None, *, lane: Lane, expires_at: Millis, now: Millis
 ) -> Decision | None:

@@ -157,6 +157,7 @@ class Settled:
     ended: Mapping[int, End]  #: places that ended here, exhausted ones included
     sms_due: Sequence[tuple[int, int]]  #: (place, track) put into the sms queue just now
     ready: Sequence[Queue]  #: queues with work due now
+    late: int = 0  #: attempts that left after proof was applied (invariant 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,13 @@
 --   moves (19 bytes each), ends (3 bytes each), n waves, then queue, due, chunk each, then journal entries ...
 -- A move: place (2), track, before step attempt phase, after step attempt phase, until, path, tried, attempted (4),
 --   0 (3).
--- Reply: {moved, lost, ended (place (2), end) ..., sms due (place (2), track) ...}
+-- Reply: {moved, lost, ended (place (2), end) ..., sms due (place (2), track) ..., attempts that left after proof}
 local tag, home, now, app, sms = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local hk = tag .. 'h:' .. home
 local d = vector(tag .. 'd:' .. home, DL)
-if d.text == '' then return {0, 0, '', ''} end
+if d.text == '' then return {0, 0, '', '', 0} end
 local t = vector(tag .. 't:' .. home, TL)
+local born, late = math.floor(u48(home, 1) / 128) + 1704067200000, 0 -- ms; the upper 41 bits of a home
 local moved, lost, touched, ended, ended_places, sms_due = 0, 0, {}, {}, {}, {}
 local next_track = length(t)
 local at = 5
@@ -69,7 +70,12 @@ for i = 1, #moves, 19 do
   if r and sub(r, 2, 4) == sub(moves, i + 3, i + 5) then
     local untl, path, tried = byte(moves, i + 9, i + 11)
     local flags = byte(r, 6)
-    if tried == 1 then flags = bor(flags, 1) end
+    if tried == 1 then
+      flags = bor(flags, 1)
+      if byte(record, 2) ~= 0 and u48(record, 9) < born + u48('\0\0' .. sub(moves, i + 12, i + 15), 1) - 1 then
+        late = late + 1
+      end
+    end
     local proof = byte(r, 1)
     r = patch(r, 2, sub(moves, i + 6, i + 8) .. char(untl, flags, path ~= 0 and path or byte(r, 7)))
     if tried == 1 then r = patch(r, 13, sub(moves, i + 12, i + 15)) end
@@ -142,4 +148,4 @@ for _ = 1, waves do
   at = at + 3
 end
 for i = at, #ARGV do call('RPUSH', tag .. 'j', home .. ARGV[i]) end
-return {moved, lost, table.concat(ended), table.concat(sms_due)}
+return {moved, lost, table.concat(ended), table.concat(sms_due), late}
