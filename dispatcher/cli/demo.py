@@ -1,7 +1,0 @@
-import click
-
-
-@click.command()
-@click.option("--data")
-def demo(data):
-    pass
