@@ -26,6 +26,7 @@ from dispatcher.pipeline.pull import Puller
 from dispatcher.pipeline.recall import recall
 from dispatcher.pipeline.receive import Receiver
 from dispatcher.ports.directory import Binding
+from dispatcher.ports.messages import LedgerUnavailable
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.receiving import Acknowledged, Counts, DeviceAcks, InboxAnswer
 from dispatcher.settings import Settings
@@ -45,7 +46,7 @@ class AppCore(StrategyDesk):
         self.receiver = Receiver(stores.parts)
         self.puller = Puller(stores.parts, self.receiver)
         self.draining = asyncio.Event()
-        self.outages = (RedisError, DBAPIError, InterfaceError, OSError, TimeoutError, Overflow)
+        self.outages = (LedgerUnavailable, RedisError, DBAPIError, InterfaceError, OSError, TimeoutError, Overflow)
         self.settings: Settings = stores.settings
         self.clock: Clock = stores.clock
         self.metrics = stores.metrics
@@ -227,7 +228,7 @@ def _answer(request: DispatchRequest, result: Accepted | Exception) -> Accepted 
             return Problem(Kind.CONFLICT, f"message_id {request.message_id} was dispatched with other content")
         case Overflow():
             return Problem(Kind.OVERLOADED, "too many messages are waiting for the ledger", retry_after=SECOND)
-        case RedisError() | DBAPIError() | OSError() | TimeoutError():
+        case LedgerUnavailable() | RedisError() | DBAPIError() | OSError() | TimeoutError():
             return Problem(Kind.UNAVAILABLE, "the ledger is away; nothing was accepted", retry_after=SECOND)
         case _:
             raise result

@@ -29,7 +29,7 @@ async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[s
     settled: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     after = 0
-    while homes := await parts.messages.open_homes(after, PAGE):
+    while homes := await parts.messages.open_homes(after, PAGE, unadmitted=True):
         for home in homes:
             if home.app == app:
                 await _count(home, parts, now, open_, settled, waiting)
