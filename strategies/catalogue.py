@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from hashlib import blake2b
 from types import MappingProxyType
 
 import msgspec
@@ -159,6 +160,9 @@ CATALOGUE: tuple[Fact, ...] = (*_message_facts(), *_user_facts(), *_device_facts
 
 INDEX: Mapping[str, int] = MappingProxyType({fact.name: place for place, fact in enumerate(CATALOGUE)})
 """A fact's place in a row."""
+
+FINGERPRINT = blake2b(",".join(INDEX).encode(), digest_size=4).hexdigest()
+"""Tells whether a recorded row was written with these facts in this order."""
 
 
 def render_markdown() -> str:

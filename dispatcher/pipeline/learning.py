@@ -5,19 +5,15 @@ whose own receipt names it was proven. What was still waiting when another path'
 nothing: nobody knows what would have become of it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
-import msgspec
-
-from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.clock import SECOND
 from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.device import Device, Profile
-from dispatcher.domain.journal import Kind
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
+from dispatcher.pipeline.recorded import Happened
 from dispatcher.ports.learning import LearningSettings, Lesson, SegmentRates
 from strategies.facts import FactValue
 from strategies.learn import Answer, Rates, answer, device_key, segment_key
@@ -26,22 +22,6 @@ _VAIN_ENDS = frozenset({End.EXPIRED, End.EXHAUSTED})
 _UNKNOWN: Mapping[Path, Rates] = {}
 _FACTS = {path: (f"device.ack_rate.{path}", f"device.p95_s.{path}") for path in Path}
 
-
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A journal entry whose columns stay unread until they are asked for: planned rows are large."""
-
-    kind: Kind
-    at: Millis
-    members: list[tuple[int, int]]
-    path: Path | None = None
-    step: int = 0
-    attempt: int = 0
-    shared: dict[str, Any] = {}
-    columns: dict[str, msgspec.Raw] = {}
-
-
-_read = msgspec.msgpack.Decoder(_Entry).decode
-_column = msgspec.msgpack.Decoder(list[Any]).decode
 
 #: How one attempt ended: None in vain, else seconds to its proof.
 Ending = float | None
@@ -54,58 +34,20 @@ def endings(
 
     A track whose proof has no receipt in the journal yet teaches nothing.
     """
-    attempts: dict[tuple[int, int], dict[int, tuple[Path, Millis]]] = defaultdict(dict)
-    proofs: dict[tuple[int, int], list[tuple[Path | None, Millis, bool]]] = defaultdict(list)
-    timed_out: set[tuple[int, int, int]] = set()
-    for entry in sorted(map(_read, journal), key=lambda one: (one.at, one.kind is not Kind.ATTEMPTED)):
-        if entry.kind is Kind.ATTEMPTED and entry.path is not None:
-            for member in entry.members:
-                attempts[member].setdefault(entry.step, (entry.path, entry.at))
-        elif entry.kind is Kind.OUTCOME:
-            _forget_refused(entry, attempts)
-        elif entry.kind is Kind.RECEIPT:
-            inferred, paths = _column(entry.columns["inferred"]), _column(entry.columns["path"])
-            for member, path, guessed in zip(entry.members, paths, inferred, strict=True):
-                proofs[member].append((Path(path) if path else None, entry.at, bool(guessed)))
-        elif entry.kind is Kind.ESCALATED:
-            at, reasons = _column(entry.columns["step"]), _column(entry.columns["reason"])
-            for (place, track), step, reason in zip(entry.members, at, reasons, strict=True):
-                if reason == "timeout":
-                    timed_out.add((place, track, rung_of(step)))
+    happened = Happened(journal)
     found: dict[tuple[int, int], list[tuple[Path, Ending]]] = {}
-    for (place, track), steps in attempts.items():
+    for (place, track), tries in happened.tries.items():
         end = ended.get(place)
-        if end is None or (end[1].get(track, Proof.NONE) is not Proof.NONE and (place, track) not in proofs):
+        if end is None or (end[1].get(track, Proof.NONE) is not Proof.NONE and (place, track) not in happened.proofs):
             continue
-        vain = {step for step in steps if end[0] in _VAIN_ENDS or (place, track, rung_of(step)) in timed_out}
-        found[place, track] = _endings(steps, proofs.get((place, track), ()), vain)
-    return found
-
-
-def _forget_refused(entry: _Entry, attempts: dict[tuple[int, int], dict[int, tuple[Path, Millis]]]) -> None:
-    """Only what was handed over can be proven; a refused attempt says nothing about the device's receipts."""
-    column = entry.columns.get("outcome")
-    outcomes = _column(column) if column is not None else [entry.shared.get("outcome")] * len(entry.members)
-    for member, outcome in zip(entry.members, outcomes, strict=True):
-        if outcome not in {"handed_over", "unknown"}:
-            attempts[member].pop(entry.step, None)
-
-
-def _endings(
-    steps: Mapping[int, tuple[Path, Millis]], proofs: Sequence[tuple[Path | None, Millis, bool]], vain: set[int]
-) -> list[tuple[Path, Ending]]:
-    proven: dict[int, Ending] = {}
-    for path, at, guessed in proofs:
-        candidates = [step for step, (tried, since) in steps.items() if tried is path and since <= at]
-        if not guessed and candidates:
-            step = max(candidates, key=lambda one: steps[one][1])
-            proven.setdefault(step, (at - steps[step][1]) / SECOND)
-    found: list[tuple[Path, Ending]] = []
-    for step, (path, _) in steps.items():
-        if step in proven:
-            found.append((path, proven[step]))
-        elif step in vain:
-            found.append((path, None))
+        proven = happened.proven_after((place, track), named_only=True)
+        endings_here: list[tuple[Path, Ending]] = []
+        for step, (path, _) in tries.items():
+            if step in proven:
+                endings_here.append((path, proven[step] / SECOND))
+            elif end[0] in _VAIN_ENDS or (place, track, rung_of(step)) in happened.timed_out:
+                endings_here.append((path, None))
+        found[place, track] = endings_here
     return found
 
 

@@ -16,6 +16,7 @@ from dispatcher.pipeline.settling import Draft
 from dispatcher.pipeline.strategy_book import Shelf
 from dispatcher.pipeline.turns import Decision, next_turn
 from dispatcher.ports.homes import Claim, Contents, Planned, Queue, Recipient
+from strategies.catalogue import FINGERPRINT
 from strategies.compile import Strategy
 from strategies.engine import plan_batch
 from strategies.explain import planned_detail
@@ -191,7 +192,7 @@ class _PlannedEntry:
             kind=Kind.PLANNED,
             at=self._now,
             members=self.members,
-            shared={"explanations": self._explanations},
+            shared={"explanations": self._explanations, "catalogue": FINGERPRINT},
             columns={
                 "device_id": self._devices,
                 "platform": self._platforms,
