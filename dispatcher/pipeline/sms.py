@@ -9,6 +9,7 @@ from typing import Any
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Event, Phase
 from dispatcher.domain.ids import DeliveryRef, attempt_id
+from dispatcher.domain.message import Message
 from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, Unknown
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
@@ -86,7 +87,7 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
         escalate(job, parts, now, Event.FAILED, refused.value if refused else "no_phone")
         return
     limits = job.ladder.sms or SmsLimits()
-    text, segments = parts.cut_sms(sms_text(job), limits.max_segments or DEFAULT_SEGMENTS)
+    text, segments = parts.cut_sms(sms_text(job.message), limits.max_segments or DEFAULT_SEGMENTS)
     attempt = _attempt(job, parts, phone, text)
     refusal = await parts.sms_guard.reserve(_request(job, attempt, phone, segments, limits, parts), now)
     if refusal is not None:
@@ -129,9 +130,8 @@ async def _settle_outcome(
     await follow(job, Path.SMS, attempt, outcome, parts, started, now)
 
 
-def sms_text(job: Job) -> str:
+def sms_text(message: Message) -> str:
     """What the SMS says: the dispatch's own text, else title and body."""
-    message = job.message
     if message.sms_text:
         return message.sms_text
     shown: dict[str, Any] = message.notification or {}
