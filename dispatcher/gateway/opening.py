@@ -7,6 +7,8 @@ if it was registered already, lapses or is dropped.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from dispatcher.domain.device import Profile
 from dispatcher.gateway.counters import Count
@@ -56,9 +58,9 @@ class Openings:
     def relive(self, line: Line, life: int) -> None:
         """The hot store has a new life: registers *line* again and replays what is unproven."""
         session = line.session
-        if isinstance(session, Live | Syncing) and not line.ended and session.life != life:
+        if isinstance(session, (Live, Syncing)) and not line.ended and session.life != life:
             line.session, effects = relive(session, life)
-            self._desk.chores.start("relive", lambda: self._place(line, line.apply(effects)))
+            self._desk.chores.start("relive", lambda: self._replace(line, line.apply(effects)))
 
     async def _work(self) -> None:
         try:
@@ -69,43 +71,66 @@ class Openings:
             self._batches -= 1
 
     async def _open_all(self, batch: list[tuple[Line, Hailed]]) -> None:
+        """Looks up bindings, registers, looks again: a device that moves meanwhile is found by one or the other side.
+
+        Whoever moves a device writes its profile first and then asks who holds it; we register first and then read
+        the profile, so one of us sees the other.
+        """
         desk = self._desk
-        by_app: dict[str, set[str]] = {}
-        for _, hailed in batch:
-            by_app.setdefault(hailed.identity.app, set()).add(hailed.identity.user_id)
         try:
             life = await desk.inboxes.epoch()
-            profiles = {app: await desk.profiles.get(app, list(users)) for app, users in by_app.items()}
+            profiles = await self._profiles(batch)
+            opened = [
+                (line, hailed, read)
+                for line, hailed in batch
+                if not line.ended and self._bound(line, hailed, profiles)
+                for read in [self._admit(line, hailed, life)]
+            ]
+            placed = await _each([self._place(line) for line, _, _ in opened])
+            held = [entry for entry, here in zip(opened, placed, strict=True) if here]
+            again = await self._profiles([(line, hailed) for line, hailed, _ in held])
         except Exception:
             desk.counters[Count.FAULTS] += 1
             logger.exception("hellos could not be looked up")
             for line, _ in batch:
                 self._send_away(line)
             return
-        opened = (
-            self._open(line, hailed, profiles[hailed.identity.app].get(hailed.identity.user_id), life)
-            for line, hailed in batch
-        )
-        if len(batch) == 1:
-            await next(opened)
-        else:
-            await asyncio.gather(*opened)
+        reads = [
+            self._read(line, read)
+            for line, hailed, read in held
+            if not line.ended and self._bound(line, hailed, again) and read is not None
+        ]
+        await _each(reads)
 
-    async def _open(self, line: Line, hailed: Hailed, profile: Profile | None, life: int) -> None:
-        desk = self._desk
-        if line.ended:
-            return
+    async def _profiles(self, batch: list[tuple[Line, Hailed]]) -> dict[tuple[str, str], Profile]:
+        by_app: dict[str, set[str]] = {}
+        for _, hailed in batch:
+            by_app.setdefault(hailed.identity.app, set()).add(hailed.identity.user_id)
+        found: dict[tuple[str, str], Profile] = {}
+        for app, users in by_app.items():
+            profiles = await self._desk.profiles.get(app, list(users))
+            found.update(((app, user_id), profile) for user_id, profile in profiles.items())
+        return found
+
+    def _bound(self, line: Line, hailed: Hailed, profiles: Mapping[tuple[str, str], Profile]) -> bool:
+        """Whether the device is bound as its token says; says farewell where it is not."""
         identity = hailed.identity
+        profile = profiles.get((identity.app, identity.user_id))
         device = profile.device(identity.device_id) if profile is not None else None
         if device is None:
             line.farewell(CloseCode.BAD_TOKEN, "device_unknown")
-            return
-        if device.epoch != identity.epoch:
+        elif device.epoch != identity.epoch:
             line.farewell(CloseCode.MOVED, "moved")
-            return
+        else:
+            return True
+        return False
+
+    def _admit(self, line: Line, hailed: Hailed, life: int) -> Read | None:
+        """Makes the session and takes the device's place on this node."""
+        desk = self._desk
         if desk.draining:
             line.farewell(CloseCode.GOING_AWAY, "draining", desk.pressure.come_back_s(desk.settings.drain_spread_s))
-            return
+            return None
         session, effects = hailed.admit(desk.next_session(), life, desk.now, desk.manners)
         session.app = desk.hub.app(session.app)
         line.session = session
@@ -113,19 +138,16 @@ class Openings:
         previous = desk.hub.attach(session.app, session.device_id, line)
         if previous is not None:
             held = previous.session
-            moved = isinstance(held, Live | Syncing) and held.user_id != session.user_id
-            if moved:
-                previous.farewell(CloseCode.MOVED, "moved")
-            else:
-                previous.farewell(CloseCode.REPLACED, "replaced")
-        await self._place(line, line.apply(effects))
+            moved = isinstance(held, (Live, Syncing)) and held.user_id != session.user_id
+            previous.farewell(*((CloseCode.MOVED, "moved") if moved else (CloseCode.REPLACED, "replaced")))
+        return line.apply(effects)
 
-    async def _place(self, line: Line, read: Read | None) -> None:
-        """Registers the session's presence, has the one it replaces closed, then reads the inbox."""
+    async def _place(self, line: Line) -> bool:
+        """Registers the session's presence and has the one it replaces closed; False where the line is gone."""
         desk = self._desk
         session = line.session
-        if not isinstance(session, Live | Syncing) or line.ended:
-            return
+        if not isinstance(session, (Live, Syncing)) or line.ended:
+            return False
         own = session.session
         presence = Presence(
             device_id=session.device_id,
@@ -140,17 +162,20 @@ class Openings:
             if _gone(line):
                 # It left while it was being registered: what its end dropped was not there yet.
                 await desk.presences.drop(session.app, session.user_id, session.device_id, own, desk.clock(), lost=True)
-                return
+                return False
             if previous is not None and previous.line is not Attachment.LOST and previous.node != desk.node:
                 await desk.bus.send({previous.node: [replaced(session.app, session.user_id, previous)]})
         except Exception:
             desk.counters[Count.FAULTS] += 1
             logger.exception("presence could not be registered")
             self._send_away(line)
-            return
+            return False
         if previous is not None and previous.node == desk.node and previous.session != own:
             desk.polls.replaced(session.app, session.device_id, previous.session)
-        if read is not None:
+        return True
+
+    async def _replace(self, line: Line, read: Read | None) -> None:
+        if await self._place(line) and read is not None:
             await self._read(line, read)
 
     async def _read(self, line: Line, read: Read) -> None:
@@ -158,7 +183,7 @@ class Openings:
         wanted: Read | None = read
         while wanted is not None and not line.ended:
             session = line.session
-            if not isinstance(session, Live | Syncing):
+            if not isinstance(session, (Live, Syncing)):
                 return
             now = desk.clock()
             try:
@@ -179,6 +204,8 @@ class Openings:
                 return
             if page.passed:
                 desk.acks.passed(session.app, session.user_id, session.device_id, tuple(page.passed))
+            if line.session is not session:
+                return  # placed anew meanwhile: its own read is under way
             if page.epoch != session.life:
                 self.relive(line, page.epoch)
                 return
@@ -191,6 +218,11 @@ class Openings:
 def replaced(app: str, user_id: str, previous: Presence) -> BusFrame:
     """Tells a node that a newer session of the device stands elsewhere."""
     return BusFrame(kind="replaced", app=app, user_id=user_id, device_id=previous.device_id, session=previous.session)
+
+
+async def _each(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """All of them; one alone needs no task of its own."""
+    return [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
 
 
 def _gone(line: Line) -> bool:

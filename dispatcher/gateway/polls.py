@@ -167,8 +167,11 @@ class Polls:
     async def _serve(self, poll: Poll) -> None:
         try:
             if await self._bound(poll):
-                if poll.until:
-                    await self._park(poll)
+                if poll.until and await self._park(poll):
+                    # It may have moved while it was being registered, when nobody could have told us.
+                    poll.place.checked_at = 0
+                    if not await self._bound(poll):
+                        return
                 await self._ask(poll)
         except Exception:  # noqa: BLE001 - logged and answered there
             self._failed(poll)
@@ -206,14 +209,17 @@ class Polls:
         place.checked_at = now
         return True
 
-    async def _park(self, poll: Poll) -> None:
-        """Takes the device's place before the first look, so that nothing falls between look and wait."""
+    async def _park(self, poll: Poll) -> bool:
+        """Takes the device's place before the first look, so that nothing falls between look and wait.
+
+        True where its presence was registered just now.
+        """
         desk = self._desk
         arrival = poll.arrival
         place = poll.place
         identity = place.identity
         if arrival.poll is not poll:
-            return
+            return False
         arrival.place = place
         previous = desk.hub.park(identity.app, identity.device_id, arrival)
         if previous is not None:
@@ -221,7 +227,7 @@ class Polls:
                 previous.place.session = ""
             self._release(previous)
         if place.session or desk.hub.line(identity.app, identity.device_id) is not None:
-            return
+            return False
         session = desk.next_session()
         presence = Presence(
             device_id=identity.device_id,
@@ -236,12 +242,13 @@ class Polls:
             await desk.presences.drop(
                 identity.app, identity.user_id, identity.device_id, session, desk.clock(), lost=True
             )
-            return
+            return False
         place.session = session
         if held is not None and held.line is not Attachment.LOST and held.node != desk.node:
             from dispatcher.gateway.opening import replaced
 
             await desk.bus.send({held.node: [replaced(identity.app, identity.user_id, held)]})
+        return True
 
     async def _ask(self, poll: Poll) -> None:
         desk = self._desk

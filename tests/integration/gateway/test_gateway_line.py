@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -334,3 +335,29 @@ async def test_json_frames_are_one_object_each(stage: Any) -> None:
     phone = await stage.phone()
     raw = await phone.socket.recv()
     assert json.loads(raw)["t"] == "welcome"
+
+
+async def test_a_device_that_moves_in_the_moment_it_connects_is_not_held(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await stage.world.bind("li", "phone-1")
+    register = stage.world.presences.register
+
+    async def meanwhile(*args: Any) -> Any:
+        await stage.world.bind("li", "phone-1")
+        return await register(*args)
+
+    monkeypatch.setattr(stage.world.presences, "register", meanwhile)
+    await stage.world.dispatch("li", "m1")
+    phone = await stage.phone(token=token)
+    code, frames = await phone.closed()
+    assert code == 4010
+    assert [frame["t"] for frame in frames] == ["welcome", "bye"]
+    async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as http:
+        url = f"http://127.0.0.1:{stage.gateways[0].port}/v1/inbox?wait=5s"
+        stage.world._epochs[APP, "phone-1"] = 0
+        await stage.world.unbind("li", "phone-1")
+        await stage.world.bind("li", "phone-1")
+        assert (await http.get(url)).status_code == 401
+    await stage.settled()
+    assert stage.gateways[0].gauges()["lines"] == 0
