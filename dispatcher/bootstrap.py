@@ -10,6 +10,7 @@ from dispatcher.domain.clock import Clock, system_clock
 from dispatcher.domain.device_token import DeviceTokens
 from dispatcher.domain.ids import IdKey
 from dispatcher.domain.paths import Path
+from dispatcher.hot.circuits import RedisCircuits
 from dispatcher.hot.hold import RedisHold
 from dispatcher.hot.homes import RedisHomes
 from dispatcher.hot.inboxes import RedisInboxes
@@ -19,17 +20,22 @@ from dispatcher.hot.presence import RedisPresences
 from dispatcher.hot.profiles import RedisProfiles
 from dispatcher.hot.push_caps import RedisPushCaps
 from dispatcher.hot.shared_facts import RedisSharedFacts
+from dispatcher.hot.sign_ins import RedisSignIns
 from dispatcher.hot.store import HotStore
 from dispatcher.hot.throttle import RedisLocks, RedisThrottle
 from dispatcher.ledger.apps import SqlApps
 from dispatcher.ledger.audit import SqlAudit
+from dispatcher.ledger.blocks import SqlBlocks, SqlReplays
 from dispatcher.ledger.books import SqlBooks
 from dispatcher.ledger.deliveries import SqlDeliveries
 from dispatcher.ledger.directory import SqlDirectory
 from dispatcher.ledger.engine import open_ledger
 from dispatcher.ledger.epochs import SqlEpochs
 from dispatcher.ledger.learning import SqlLearned
+from dispatcher.ledger.listings import SqlListings
 from dispatcher.ledger.messages import SqlMessages
+from dispatcher.ledger.operators import SqlOperators
+from dispatcher.ledger.rollups import SqlRollUps
 from dispatcher.ledger.sms_guard import SqlSmsGuard
 from dispatcher.ledger.strategies import SqlStrategyStore
 from dispatcher.pipeline.facts import FactReader
@@ -75,6 +81,19 @@ def import_vendors() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorStores:
+    """What operators look at and switch."""
+
+    operators: SqlOperators
+    sign_ins: RedisSignIns
+    rollups: SqlRollUps
+    listings: SqlListings
+    blocks: SqlBlocks
+    replays: SqlReplays
+    circuits: RedisCircuits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """The two stores and what only the composition root may hand out."""
 
@@ -96,10 +115,12 @@ class Stores:
     clock: Clock
     vendors: Vendors
     parts: Parts
+    desk: OperatorStores
 
     async def close(self) -> None:
         """Ends connections; what was begun is over by then."""
         await self.vendors.close()
+        await self.desk.circuits.close()
         await self.hot.close()
         await self.engine.dispose()
 
@@ -134,6 +155,8 @@ async def open_stores(
     guard, learning = SqlSmsGuard(engine), RedisLearning(hot, SqlLearned(engine))
     metrics = metrics or Metrics()
     ids = IdKey(secret)
+    shared_facts = RedisSharedFacts(hot)
+    circuits = RedisCircuits(hot, shared_facts, clock)
     parts = Parts(
         homes=RedisHomes(hot),
         inboxes=RedisInboxes(hot),
@@ -150,7 +173,7 @@ async def open_stores(
         book=StrategyBook(strategies, clock),
         learning=learning,
         push_caps=RedisPushCaps(hot),
-        facts=FactReader(profiles, presences, learning, RedisSharedFacts(hot), BudgetReader(guard)),
+        facts=FactReader(profiles, presences, learning, shared_facts, BudgetReader(guard)),
         providers=vendors,
         seal=sealer,
         cut_sms=cut_sms,
@@ -159,6 +182,7 @@ async def open_stores(
         telemetry=metrics,
         clock=clock,
         rules=Rules(otp_exempt_from_hold=settings.otp_exempt_from_sms_hold),
+        circuits=circuits,
     )
     return Stores(
         settings=settings,
@@ -179,6 +203,15 @@ async def open_stores(
         clock=clock,
         vendors=vendors,
         parts=parts,
+        desk=OperatorStores(
+            operators=SqlOperators(engine),
+            sign_ins=RedisSignIns(hot),
+            rollups=SqlRollUps(engine),
+            listings=SqlListings(engine),
+            blocks=SqlBlocks(engine),
+            replays=SqlReplays(engine),
+            circuits=circuits,
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """What the pipeline stands on: the ports of one process, put together by the composition root."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dispatcher.domain.clock import Clock, Millis
@@ -9,6 +9,7 @@ from dispatcher.domain.ids import IdKey
 from dispatcher.domain.paths import Path
 from dispatcher.pipeline.facts import FactReader
 from dispatcher.pipeline.strategy_book import StrategyBook
+from dispatcher.ports.circuits import Circuits, OpenCircuits
 from dispatcher.ports.directory import Apps, Directory
 from dispatcher.ports.homes import Homes, Queue
 from dispatcher.ports.inboxes import Inboxes
@@ -93,3 +94,4 @@ class Parts:
     telemetry: Telemetry
     clock: Clock
     rules: Rules
+    circuits: Circuits = field(default_factory=OpenCircuits)
