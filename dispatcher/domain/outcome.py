@@ -19,6 +19,7 @@ class RetryLater:
     reason: str
     after_ms: int | None = None
     brake: bool = False  #: the wish binds every worker on this path, not this attempt alone
+    device: bool = False  #: the wish binds all that goes to this device, nobody else
 
 
 @dataclass(frozen=True, slots=True)

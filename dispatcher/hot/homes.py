@@ -27,6 +27,7 @@ from dispatcher.ports.homes import (
     Recipient,
     Settled,
     Settlement,
+    in_phase,
 )
 
 SWEEP = "sweep"
@@ -89,7 +90,7 @@ class RedisHomes(HotJournal):
         for shard in (*wanted[first:], *wanted[:first]):
             args = [str(queue), now, left, lease, queue.lane.value, int(sends)]
             for reply in await self._store.run("claim", [self._store.tag(shard)], args):
-                claim = _read_claim(queue, reply)
+                claim = _read_claim(queue, reply, lease)
                 claims.append(claim)
                 left -= len(claim.members.members)
             if left <= 0:
@@ -134,6 +135,16 @@ class RedisHomes(HotJournal):
             late=late,
             ready=tuple(ready),
         )
+
+    async def unlease(self, claim: Claim, members: Sequence[tuple[int, int]], now: Millis) -> None:
+        home, cursor = claim.members.home, claim.members.cursor
+        leased = in_phase(cursor, Phase.SENDING) if claim.queue.name not in {PLAN, SWEEP} else cursor
+        gone = frozenset(members)
+        rest = tuple(member for member in claim.members.members if member not in gone)
+        args: list[Any] = [str(Queue(SWEEP, claim.queue.lane)), claim.app, claim.lease, now]
+        args.append(codec.write_chunk(Members(home, leased, claim.members.members)))
+        args.append(codec.write_chunk(Members(home, leased, rest)) if rest else b"")
+        await self._store.run("unlease", [self._tag(home)], args)
 
     async def contents(self, home: int, places: Sequence[int] | None) -> Contents | None:
         key = self._tag(home).encode() + b"h:" + codec.home_bytes(home)
@@ -246,7 +257,7 @@ class RedisHomes(HotJournal):
         return self._store.tag(shard_of(home))
 
 
-def _read_claim(queue: Queue, reply: Sequence[Any]) -> Claim:
+def _read_claim(queue: Queue, reply: Sequence[Any], lease: Millis) -> Claim:
     app, score, home, step, attempt, phase, members, attempted = reply
     (number,) = codec.HOME.unpack(home)
     pairs = codec.read_members(members)
@@ -257,6 +268,7 @@ def _read_claim(queue: Queue, reply: Sequence[Any]) -> Claim:
         due=int(float(score)),
         lane=queue.lane,
         attempted_at=[codec.read_attempted(number, at) for (at,) in codec.ATTEMPTED.iter_unpack(attempted)],
+        lease=lease,
     )
 
 

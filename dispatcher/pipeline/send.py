@@ -1,5 +1,6 @@
 """Sending: claim, re-check, hand to the provider, settle what it answered."""
 
+from asyncio import gather
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dispatcher.domain.message import Message
 from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, Rejected, RetryLater, TokenDead, Unknown
 from dispatcher.domain.paths import VENDOR_PATHS, Path
 from dispatcher.domain.plan import position_of, rung_of
+from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
 from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, connected, row
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.recheck import recheck
@@ -59,6 +61,7 @@ class Job:
     known: Known
     shared: Shared
     now: Millis
+    untried: bool = False  #: put off as it is: its lease goes back with the settlement
     _row: Row | None = None
 
     @property
@@ -157,19 +160,40 @@ def _job(
 
 
 async def send(claims: Sequence[Claim], path: Path, parts: Parts, now: Millis) -> set[Queue]:
-    """Sends what was claimed on *path*; answers the queues that have work now."""
-    jobs = await gather_jobs(claims, parts, now, phase=Phase.SENDING)
-    ready: dict[str, list[tuple[Job, Attempt]]] = defaultdict(list)
+    """Sends what was claimed on *path*; answers the queues that have work now.
+
+    Apps go side by side and settle each on its own: one whose provider stalls keeps no other waiting.
+    """
+    by_app: dict[str, list[Job]] = defaultdict(list)
+    for job in await gather_jobs(claims, parts, now, phase=Phase.SENDING):
+        by_app[job.claim.app].append(job)
+    if len(by_app) == 1:
+        ((app, jobs),) = by_app.items()
+        return await _serve(app, path, jobs, parts, now)
+
+    async def serve(app: str, jobs: Sequence[Job]) -> None:
+        await parts.hints(sorted(await _serve(app, path, jobs, parts, now), key=str))
+
+    results = await gather(*(serve(app, jobs) for app, jobs in by_app.items()), return_exceptions=True)
+    for result in results:
+        if result is not None:
+            raise result
+    return set()
+
+
+async def _serve(app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
+    """One app's share of a claim, settled."""
+    work: list[tuple[Job, Attempt]] = []
     for job in jobs:
         refused = _refusal(job, path, now)
         if refused is not None:
             await refused(job, path, parts, now)
         else:
-            ready[job.claim.app].append((job, build_attempt(job, path, parts)))
-    for app, work in ready.items():
-        if path in VENDOR_PATHS:
-            work = await _under_caps(app, path, work, parts, now)
-        await _send_app(app, path, work, parts)
+            work.append((job, build_attempt(job, path, parts)))
+    if path in VENDOR_PATHS and work:
+        work = await _unbraked(app, path, work, parts)
+        work = await _under_caps(app, path, work, parts, now)
+    await _send_app(app, path, work, parts)
     return await settle(jobs, parts, parts.clock())
 
 
@@ -223,11 +247,6 @@ async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], p
     if not work:
         return
     provider = await parts.providers.provider(app, path)
-    braked = await parts.throttle.braked_until(f"{app}:{path}", parts.clock())
-    if braked:
-        for job, _ in work:
-            await _put_off(job, path, braked, parts)
-        return
     batch = provider.limits.batch if provider is not None else len(work)
     for at in range(0, len(work), batch):
         chunk = await _still_due(work[at : at + batch], path, parts)
@@ -237,26 +256,55 @@ async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], p
 
 async def _still_due(chunk: Sequence[tuple[Job, Attempt]], path: Path, parts: Parts) -> list[tuple[Job, Attempt]]:
     kept = []
-    attempts = {id(job): attempt for job, attempt in chunk}
+    attempts = {id(job): (job.profile, attempt) for job, attempt in chunk}
     for job in await recheck([job for job, _ in chunk], parts):
         now = parts.clock()
         refused = _refusal(job, path, now)
         if refused is not None:
             await refused(job, path, parts, now)
         else:
-            kept.append((job, attempts[id(job)]))
+            seen, attempt = attempts[id(job)]
+            kept.append((job, attempt if seen is job.profile else build_attempt(job, path, parts)))
     return kept
 
 
-async def _put_off(job: Job, path: Path, until: Millis, parts: Parts) -> None:
-    """The provider asked every worker of this app to wait (its Retry-After): the same attempt goes later."""
+async def _unbraked(
+    app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts
+) -> list[tuple[Job, Attempt]]:
+    """Those that nothing brakes now. The others go later, as the same attempt, or on where that does not fit."""
     now = parts.clock()
+    brakes = await parts.throttle.brakes(brake_key(app, path), now)
+    if not brakes.until and not brakes.members:
+        return list(work)
+    kept = []
+    for job, attempt in work:
+        since, until = ends_at(brakes, attempt.device_id, now)
+        if until:
+            await put_off_job(job, path, parts, since, until, now)
+        else:
+            kept.append((job, attempt))
+    return kept
+
+
+async def put_off_job(job: Job, path: Path, parts: Parts, since: Millis, until: Millis, now: Millis) -> None:
+    """The provider asked to wait until then (its Retry-After): no attempt is counted."""
     lane, expires_at = job.contents.lane, job.message.expires_at
-    decision = put_off(job.ladder, job.before, path, until, lane=lane, expires_at=expires_at, now=now)
+    decision = put_off(
+        job.ladder,
+        job.before,
+        path,
+        until,
+        since=since,
+        lane=lane,
+        expires_at=expires_at,
+        now=now,
+        spread=job.place,
+    )
     if decision is None:
         await fail(job, path, parts, now, "braked")
-    else:
-        job.draft.move(job.place, job.track, job.before, decision)
+        return
+    job.draft.move(job.place, job.track, job.before, decision)
+    job.untried = True
 
 
 async def _send_chunk(provider: Provider | None, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
@@ -269,6 +317,10 @@ async def _send_chunk(provider: Provider | None, path: Path, work: Sequence[tupl
         parts.telemetry.provider_answered(path, perf_counter() - begun)
     now = parts.clock()
     note_attempts(path, [(job, outcome) for (job, _), outcome in zip(work, outcomes, strict=True)], started, now)
+    answered = zip(work, outcomes, strict=True)
+    await set_brakes(
+        work[0][0].claim.app, path, [(attempt.device_id, outcome) for (_, attempt), outcome in answered], parts, now
+    )
     for (job, attempt), outcome in zip(work, outcomes, strict=True):
         await follow(job, path, attempt, outcome, parts, started, now)
 
@@ -330,15 +382,18 @@ async def follow(
             )
             job.draft.move(job.place, job.track, job.before, decision, path=path, tried=True, attempted_at=started)
             return
-        case RetryLater(after_ms=after_ms, brake=brake):
-            if brake and after_ms:
-                await parts.throttle.brake(f"{job.claim.app}:{path}", now + after_ms)
-            again = retry(job.ladder, job.before, path, after_ms, lane=lane, expires_at=expires_at, now=now)
-            if again is not None:
-                job.draft.move(job.place, job.track, job.before, again, path=path, tried=True, attempted_at=started)
-                return
-        case Unknown():
-            again = retry(job.ladder, job.before, path, None, lane=lane, expires_at=expires_at, now=now)
+        case RetryLater() | Unknown():
+            after_ms = outcome.after_ms if isinstance(outcome, RetryLater) else None
+            again = retry(
+                job.ladder,
+                job.before,
+                path,
+                after_ms,
+                lane=lane,
+                expires_at=expires_at,
+                now=now,
+                spread=job.place,
+            )
             if again is not None:
                 job.draft.move(job.place, job.track, job.before, again, path=path, tried=True, attempted_at=started)
                 return

@@ -193,28 +193,51 @@ def wait(
 
 
 def put_off(
-    ladder: Ladder, before: Cursor, path: Path, until: Millis, *, lane: Lane, expires_at: Millis, now: Millis
+    ladder: Ladder,
+    before: Cursor,
+    path: Path,
+    until: Millis,
+    *,
+    since: Millis,
+    lane: Lane,
+    expires_at: Millis,
+    now: Millis,
+    spread: int = 0,
 ) -> Decision | None:
-    """The same attempt, not before *until*; None where that is outside the step's wait or the ttl."""
+    """The same attempt, not before *until*; None where that is outside the step's wait or the ttl.
+
+    *since*: when what puts it off began; a path that was closed for a whole wait is waited for no longer. *spread*:
+    of a long brake's crowd, which part of it starts a moment later.
+    """
     step = ladder.steps[rung_of(before.step)]
     room = expires_at - now if step.wait_ms is None else min(step.wait_ms, expires_at - now)
-    if until - now >= room:
+    if until - now >= room or (step.wait_ms is not None and now - since >= step.wait_ms):
         return None
     return Decision(
         after=Cursor(before.step, before.attempt, move(before.phase, Event.RETRY)),
         until=EVENTS[step.until],
         queue=Queue(path, lane),
-        due=until,
+        due=until + _jitter(until - now, spread),
         path=path,
     )
 
 
 def retry(
-    ladder: Ladder, before: Cursor, path: Path, after_ms: Millis | None, *, lane: Lane, expires_at: Millis, now: Millis
+    ladder: Ladder,
+    before: Cursor,
+    path: Path,
+    after_ms: Millis | None,
+    *,
+    lane: Lane,
+    expires_at: Millis,
+    now: Millis,
+    spread: int = 0,
 ) -> Decision | None:
-    """Another attempt of the same step with backoff inside its wait; None where it does not fit."""
+    """Another attempt of the same step with backoff inside its wait; None where it does not fit. *spread*: jitter,
+    never before *after_ms*."""
     step = ladder.steps[rung_of(before.step)]
     backoff = max(after_ms or 0, 500 << min(before.attempt, 8))
+    backoff += _jitter(backoff, spread)
     room = expires_at - now if step.wait_ms is None else min(step.wait_ms, expires_at - now)
     if before.attempt >= step.retries or backoff >= room:
         return None
@@ -225,6 +248,11 @@ def retry(
         due=now + backoff,
         path=path,
     )
+
+
+def _jitter(length: Millis, spread: int) -> Millis:
+    """Up to a quarter of *length*, in eight parts of at most 250 ms, so that waves still merge."""
+    return spread % 8 * min(length // 32, 250)
 
 
 def _position(paths: Sequence[str], path: str, row: Row) -> int:

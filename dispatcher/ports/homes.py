@@ -88,6 +88,7 @@ class Claim:
     lane: Lane
     #: when the members' latest attempts were made, in their order; None where none was
     attempted_at: Sequence[Millis | None] = ()
+    lease: Millis = 0  #: until when it is ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +202,9 @@ class Homes(Protocol):
 
     async def settle(self, settlement: Settlement, now: Millis) -> Settled:
         """Writes the work's result; see :class:`Settlement`."""
+
+    async def unlease(self, claim: Claim, members: Sequence[tuple[int, int]], now: Millis) -> None:
+        """Gives back the lease of members that a settlement put off untried: their next claim has one of its own."""
 
     async def contents(self, home: int, places: Sequence[int] | None) -> Contents | None:
         """Payloads and plans of *places* (None: all); None where the home is not here."""

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from dispatcher.domain.clock import Millis
+from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, TokenDead
 from providers.http2 import Reply
+
+#: How long a device gets nothing after TooManyRequests without Retry-After.
+DEVICE_WAIT: Millis = 5 * SECOND
 
 
 class Verdict(StrEnum):
@@ -22,6 +25,7 @@ class Verdict(StrEnum):
     CONFIGURATION = "configuration"  #: the circuit opens, tokens are never touched
     AGED = "aged"  #: our provider token aged: the next one, once
     OTHER_CONNECTION = "other_connection"  #: keep the provider token, leave the connection
+    SLOW_DEVICE = "slow_device"  #: nothing to this device for a while
     LATER = "later"  #: this attempt again, after Retry-After where given
 
 
@@ -62,7 +66,7 @@ ROWS = (
     Row(410, "Unregistered", Verdict.DEAD),
     Row(413, "PayloadTooLarge", Verdict.OUR_FAULT),
     Row(429, "TooManyProviderTokenUpdates", Verdict.OTHER_CONNECTION),
-    Row(429, "TooManyRequests", Verdict.LATER),
+    Row(429, "TooManyRequests", Verdict.SLOW_DEVICE),
     Row(500, "InternalServerError", Verdict.LATER),
     Row(503, "ServiceUnavailable", Verdict.LATER),
     Row(503, "Shutdown", Verdict.OTHER_CONNECTION),
@@ -117,5 +121,7 @@ def read(reply: Reply, apns_id: str) -> tuple[Outcome, Verdict | None]:
             return Rejected(name), verdict
         case Verdict.CONFIGURATION | Verdict.AGED:
             return Rejected(name, configuration=True), verdict
+        case Verdict.SLOW_DEVICE:
+            return RetryLater(name, reply.retry_after_ms or DEVICE_WAIT, device=True), verdict
         case _:
             return RetryLater(name, reply.retry_after_ms), verdict

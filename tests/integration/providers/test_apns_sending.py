@@ -35,6 +35,7 @@ async def test_each_row_over_the_wire(lab: Any, row: Row) -> None:
         Verdict.CONFIGURATION: Rejected,
         Verdict.AGED: Rejected,
         Verdict.OTHER_CONNECTION: RetryLater,
+        Verdict.SLOW_DEVICE: RetryLater,
         Verdict.LATER: RetryLater,
     }[row.verdict]
     assert isinstance(outcome, expected)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, TokenDead
-from providers.apns.answers import ROWS, Row, Verdict, read
+from providers.apns.answers import DEVICE_WAIT, ROWS, Row, Verdict, read
 from providers.http2 import Reply
 
 EXPECTED: dict[Verdict, Callable[[str], Outcome]] = {
@@ -15,6 +15,7 @@ EXPECTED: dict[Verdict, Callable[[str], Outcome]] = {
     Verdict.CONFIGURATION: lambda reason: Rejected(reason, configuration=True),
     Verdict.AGED: lambda reason: Rejected(reason, configuration=True),
     Verdict.OTHER_CONNECTION: lambda reason: RetryLater(reason),
+    Verdict.SLOW_DEVICE: lambda reason: RetryLater(reason, DEVICE_WAIT, device=True),
     Verdict.LATER: lambda reason: RetryLater(reason),
 }
 
