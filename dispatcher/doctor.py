@@ -70,24 +70,23 @@ async def _hot_store(stores: Stores) -> str:
 
 
 async def _credentials(stores: Stores) -> list[Finding]:
+    return [finding for app in await stores.apps.apps() for finding in await credentials_of(stores, app.app_id)]
+
+
+async def credentials_of(stores: Stores, app_id: str) -> list[Finding]:
+    """One finding a vendor path of an app: whether its credentials are there, can be opened and can work."""
     findings = []
-    for app in await stores.apps.apps():
-        for path in (Path.APNS, Path.FCM, Path.SMS):
-            sealed = await stores.apps.credentials(app.app_id, path)
-            subject = f"{app.app_id} {path}"
+    for path in (Path.APNS, Path.FCM, Path.SMS):
+        well, said = True, "credentials can be used"
+        sealed = await stores.apps.credentials(app_id, path)
+        try:
             if sealed is None:
-                findings.append(Finding(subject=subject, well=True, text="no credentials: this path is skipped"))
-                continue
-            try:
-                read_credentials(path, stores.sealer.open(sealed))
-            except SealBroken:
-                findings.append(
-                    Finding(
-                        subject=subject, well=False, text="sealed with another secret_key: set previous_secret_keys"
-                    )
-                )
-            except BadCredentials as fault:
-                findings.append(Finding(subject=subject, well=False, text=str(fault)))
+                said = "no credentials: this path is skipped"
             else:
-                findings.append(Finding(subject=subject, well=True, text="credentials can be used"))
+                read_credentials(path, stores.sealer.open(sealed))
+        except SealBroken:
+            well, said = False, "sealed with another secret_key: set previous_secret_keys"
+        except BadCredentials as fault:
+            well, said = False, str(fault)
+        findings.append(Finding(subject=f"{app_id} {path}", well=well, text=said))
     return findings

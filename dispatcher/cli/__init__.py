@@ -7,6 +7,7 @@ import click
 from dispatcher.cli.admin import apps, doctor, keys
 from dispatcher.cli.bench import bench
 from dispatcher.cli.client import device, send
+from dispatcher.cli.credentials import credentials
 from dispatcher.cli.demo import demo
 from dispatcher.cli.processes import api, gateway, migrate, sandbox, schedule, worker
 from dispatcher.cli.up import up
@@ -22,7 +23,8 @@ def pushpath() -> None:
     """
 
 
-for command in (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, doctor, bench):
+_COMMANDS = (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, credentials, doctor)
+for command in (*_COMMANDS, bench):
     pushpath.add_command(command)
 
 
@@ -34,5 +36,9 @@ def main() -> None:
         click.echo("The settings cannot be used:", err=True)
         for fault in error.faults:
             click.echo(f"  - {fault}", err=True)
-        click.echo("`pushpath doctor` lists every setting; `pushpath up` needs none.", err=True)
+        click.echo(
+            "`pushpath up` needs no settings. Beside a running one, call this in its directory or name the file that it"
+            " wrote: --config DIR/pushpath.toml. README.md lists every setting.",
+            err=True,
+        )
         sys.exit(2)

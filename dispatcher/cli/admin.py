@@ -1,40 +1,20 @@
 """Apps, keys and the doctor."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from zoneinfo import available_timezones
 
 import click
 
 from dispatcher.cli.options import config_option, json_option, settings_of, show
+from dispatcher.cli.stores import with_stores
 from dispatcher.domain.clock import rfc3339
 from dispatcher.domain.ids import is_id
 from dispatcher.settings import describe_settings, shown
 
-Result = TypeVar("Result")
 SCOPES = ("send", "users", "devices", "read", "strategies", "admin")
-
-
-def _with_stores(config: Path | None, work: Callable[[Any], Awaitable[Result]]) -> Result:
-    """Runs *work* with stores opened from the settings; a server that is away ends in one clear sentence."""
-    from dispatcher.bootstrap import open_stores
-
-    settings = settings_of(config)
-
-    async def run() -> Result:
-        stores = await open_stores(settings)
-        try:
-            return await work(stores)
-        finally:
-            await stores.close()
-
-    try:
-        return asyncio.run(run())
-    except OSError as error:
-        where = settings.ledger_url.masked
-        raise click.ClickException(f"The ledger at {where} cannot be reached: {error}. Is it running?") from None
 
 
 @click.group()
@@ -47,21 +27,29 @@ def apps() -> None:
 @click.option("--name", help="What people call it; the id where left out.")
 @click.option("--time-zone", default="UTC", show_default=True, help="For users whose zone nobody knows.")
 @config_option
-def create_app(app_id: str, name: str | None, time_zone: str, config: Path | None) -> None:
+@json_option
+def create_app(app_id: str, name: str | None, time_zone: str, config: Path | None, as_json: bool) -> None:
     """Make an app with the default strategy."""
     from dispatcher.ports.directory import App
 
     if not is_id(app_id):
         raise click.BadParameter("1 to 128 visible ASCII characters", param_hint="APP_ID")
+    if time_zone not in available_timezones():
+        raise click.BadParameter(f"{time_zone!r} is no zone such as Asia/Shanghai", param_hint="--time-zone")
 
     async def work(stores: Any) -> None:
         await stores.apps.create_app(App(app_id=app_id, name=name or app_id, time_zone=time_zone), stores.clock())
 
     try:
-        _with_stores(config, work)
+        with_stores(config, work)
     except KeyError:
         raise click.ClickException(f"There is an app {app_id!r} already.") from None
-    click.echo(f"App {app_id} was made. Next: pushpath keys create {app_id} --scopes send,users,devices,read")
+    if as_json:
+        show({"app_id": app_id, "name": name or app_id, "time_zone": time_zone})
+        return
+    click.echo(f"App {app_id} was made. Next:")
+    click.echo(f"  pushpath keys create {app_id}                     for the IM backend")
+    click.echo(f"  pushpath credentials set {app_id} apns|fcm|sms    for each vendor")
 
 
 @apps.command("list")
@@ -73,7 +61,7 @@ def list_apps(config: Path | None, as_json: bool) -> None:
     async def work(stores: Any) -> list[Any]:
         return list(await stores.apps.apps())
 
-    found = _with_stores(config, work)
+    found = with_stores(config, work)
     if as_json:
         show([asdict(app) for app in found])
         return
@@ -91,11 +79,14 @@ def keys() -> None:
 @keys.command("create")
 @click.argument("app_id")
 @click.option("--scopes", default="send,users,devices,read", show_default=True, help=f"Of {', '.join(SCOPES)}.")
-@click.option("--name", default="command line", show_default=True)
+@click.option("--name", default="command line", show_default=True, help="Who uses it: the audit names it.")
 @config_option
 @json_option
 def create_key(app_id: str, scopes: str, name: str, config: Path | None, as_json: bool) -> None:
-    """Make a key. Its text is shown this once."""
+    """Make an API key and print it: this once, it is stored hashed.
+
+    Without --config this works on the stores of `pushpath up` in this directory (.data), or those of PUSHPATH_CONFIG.
+    """
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     unknown = sorted(set(wanted) - set(SCOPES))
     if unknown or not wanted:
@@ -107,7 +98,7 @@ def create_key(app_id: str, scopes: str, name: str, config: Path | None, as_json
         made: tuple[Any, str] = await stores.apps.create_key(app_id, name, wanted, stores.clock())
         return made
 
-    made = _with_stores(config, work)
+    made = with_stores(config, work)
     if made is None:
         raise click.ClickException(f"There is no app {app_id!r}; see pushpath apps list.")
     key, secret = made
@@ -127,7 +118,7 @@ def list_keys(app_id: str, config: Path | None, as_json: bool) -> None:
     async def work(stores: Any) -> list[Any]:
         return list(await stores.apps.keys(app_id))
 
-    found = _with_stores(config, work)
+    found = with_stores(config, work)
     if as_json:
         show([{**asdict(key), "scopes": sorted(key.scopes)} for key in found])
         return
@@ -140,14 +131,18 @@ def list_keys(app_id: str, config: Path | None, as_json: bool) -> None:
 @click.argument("app_id")
 @click.argument("key_id")
 @config_option
-def revoke_key(app_id: str, key_id: str, config: Path | None) -> None:
+@json_option
+def revoke_key(app_id: str, key_id: str, config: Path | None, as_json: bool) -> None:
     """End a key. Processes that know it forget it within seconds."""
 
     async def work(stores: Any) -> bool:
         return bool(await stores.apps.revoke_key(app_id, key_id, stores.clock()))
 
-    if not _with_stores(config, work):
+    if not with_stores(config, work):
         raise click.ClickException(f"App {app_id!r} has no live key {key_id!r}.")
+    if as_json:
+        show({"app_id": app_id, "key_id": key_id, "revoked": True})
+        return
     click.echo(f"Key {key_id} was revoked.")
 
 

@@ -107,7 +107,7 @@ class Lines:
 
 
 class LiveTable:
-    """All six at once, redrawn with every step."""
+    """All six at once, redrawn with every step; steps in a row, so that the table fits a small terminal."""
 
     def __init__(self, console: Console, acts: Sequence[Act]) -> None:
         self._console = console
@@ -153,7 +153,7 @@ class LiveTable:
             table.add_row(
                 _MARKS[act.state],
                 f"{escape(act.title)}\n[dim]to {escape(act.to)}[/]",
-                escape("\n".join(act.steps)),
+                escape(" → ".join(act.steps)),
                 proof,
             )
         return table
