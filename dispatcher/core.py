@@ -128,10 +128,8 @@ class AppCore(StrategyDesk):
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
         erased = await self.directory.delete_user(app, user_id, by, now)
         await self.parts.inboxes.forget_user(app, user_id)
+        await self.parts.learning.forget_user(app, user_id)
         return erased
-
-    async def device_rates(self, app: str, user_id: str, device_id: str) -> Mapping[str, Any]:
-        return {}
 
     async def sms_callback(
         self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str

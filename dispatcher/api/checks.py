@@ -6,10 +6,13 @@ from zoneinfo import available_timezones
 
 from msgspec import Meta
 
-from dispatcher.domain.clock import Millis
+from dispatcher.domain.clock import DAY, Millis
 from dispatcher.domain.ids import is_id
 from dispatcher.domain.requests import parse_duration, parse_time, write_duration
 from dispatcher.errors import Problem
+
+#: The longest window of time that can be asked about.
+MAX_WINDOW: Millis = 400 * DAY
 
 #: ``(?!\n)`` because Python's ``$`` also stands before a last line break; other engines read past it.
 Id = Annotated[
@@ -84,6 +87,14 @@ def read_time(field: str, text: str) -> Millis:
         return parse_time(text)
     except ValueError as error:
         raise Problem.invalid(field, str(error)) from None
+
+
+def check_window(since: Millis, until: Millis) -> None:
+    """422 for a window that is empty, longer than any retention, or before all time."""
+    if since >= until:
+        raise Problem.invalid("since", "must lie before until")
+    if since < 0 or until - since > MAX_WINDOW:
+        raise Problem.invalid("since", f"write a window of at most {write_duration(MAX_WINDOW)}")
 
 
 def check_id(field: str, text: str) -> str:

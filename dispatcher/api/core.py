@@ -148,6 +148,28 @@ class Core(Protocol):
     async def publish_strategy(self, app: str, name: str, percent: int, by: str, now: Millis) -> StrategyVersion:
         """Judges the draft against the other published ones (Problem 422), then makes it live. Raises NoDraft."""
 
+    async def rollback_strategy(self, app: str, name: str, version: int, by: str, now: Millis) -> StrategyVersion:
+        """Makes an earlier version's document live for all, as a new version. Judged like a publish (Problem 422).
+
+        KeyError: there is no such version.
+        """
+
+    async def version_figures(
+        self, app: str, name: str, since: Millis, until: Millis
+    ) -> Mapping[int, Mapping[str, Any]]:
+        """What the versions came to, from deliveries settled in the window; versions without any are absent."""
+
+    async def simulate_facts(self, app: str, document: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Rule, ladder and explanation for given facts. Problem 422 for a faulty document or unknown facts."""
+
+    async def simulate_recorded(
+        self, app: str, document: str, since: Millis, until: Millis, *, sample: float, segment_price: float
+    ) -> Mapping[str, Any]:
+        """A draft held against what is live, over the window's traffic. Problem 422 for a faulty document."""
+
+    async def learned_segments(self, app: str) -> Mapping[str, Any]:
+        """What receipts taught of each segment of devices, by its key."""
+
     def facts(self) -> Mapping[str, Any]:
         """``{facts: [{name, type, description, sample, known}]}``."""
 

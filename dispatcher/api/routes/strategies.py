@@ -8,8 +8,10 @@ from litestar import get, post, put
 from dispatcher.api.access import HttpRequest, backend_of
 from dispatcher.api.answers import Answer, answer, core_of, path_id, raw_answer
 from dispatcher.api.bodies import decode, read_query
+from dispatcher.api.checks import check_window, read_time
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core, DocumentCheck
+from dispatcher.api.routes import learning, strategy_changes
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.api.schemas.strategies import (
     AuditOut,
@@ -23,8 +25,9 @@ from dispatcher.api.schemas.strategies import (
     ValidationOut,
     VersionOut,
     VersionsOut,
+    VersionsParams,
 )
-from dispatcher.domain.clock import rfc3339
+from dispatcher.domain.clock import DAY, SECOND, rfc3339
 from dispatcher.errors import FieldError, Kind, Problem
 from dispatcher.ports.directory import MissingPrecondition, NoDraft, StaleDraft, StrategyVersion
 
@@ -246,18 +249,22 @@ async def publish(request: HttpRequest) -> Answer:
         summary="Published versions",
         tag="Strategies",
         scopes=_STRATEGIES,
-        query=NoParams,
+        query=VersionsParams,
         answers={200: VersionsOut},
         problems=(404,),
     ).opt(),
 )
 async def versions(request: HttpRequest) -> Answer:
-    """Newest first."""
-    core, app = core_of(request), backend_of(request).app
-    read_query(request.scope["query_string"], NoParams)
-    found = [version for version in await core.strategies.versions(app, path_id(request, "name")) if version.version]
+    """Newest first, each with what it came to: deliveries, states, paths, SMS and time to proof side by side."""
+    core, app, name = core_of(request), backend_of(request).app, path_id(request, "name")
+    params = read_query(request.scope["query_string"], VersionsParams)
+    until = read_time("until", params.until) if params.until is not None else core.clock() + SECOND
+    since = read_time("since", params.since) if params.since is not None else until - DAY
+    check_window(since, until)
+    found = [version for version in await core.strategies.versions(app, name) if version.version]
     if not found:
         raise Problem.not_found("strategy")
+    figures = await core.version_figures(app, name, since, until)
     found.sort(key=lambda version: -(version.version or 0))
     return answer(
         VersionsOut(
@@ -268,6 +275,7 @@ async def versions(request: HttpRequest) -> Answer:
                     by=version.by,
                     percent=version.percent,
                     state=version.state,
+                    figures=dict(figures[version.version or 0]) if version.version in figures else None,
                 )
                 for version in found
             ]
@@ -315,4 +323,17 @@ async def audit(request: HttpRequest) -> Answer:
     return answer(AuditPage(entries, str(rows[-1][0]) if len(rows) == params.limit else None))
 
 
-ROUTES = (strategies, validate, published, draft, put_draft, publish, versions, version, facts, audit)
+ROUTES = (
+    strategies,
+    validate,
+    published,
+    draft,
+    put_draft,
+    publish,
+    versions,
+    version,
+    facts,
+    audit,
+    *strategy_changes.ROUTES,
+    *learning.ROUTES,
+)

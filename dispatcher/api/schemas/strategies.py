@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from dispatcher.api.checks import TimeText
 from dispatcher.api.core import DocumentFault
 
 
@@ -49,13 +50,80 @@ class DraftOut(Struct, kw_only=True):
 
 
 class VersionOut(Struct, kw_only=True):
-    """One published version."""
+    """One published version, and what it came to in the window that was asked for (null: nothing settled)."""
 
     version: int
     published_at: str | None
     by: str
     percent: int
     state: str
+    figures: dict[str, Any] | None = None
+
+
+class VersionsParams(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The window of the figures, by when deliveries were settled; the last 24 hours where left out."""
+
+    since: TimeText | None = None
+    until: TimeText | None = None
+
+
+class RollbackIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which version's document is to be live again."""
+
+    version: Annotated[int, Meta(ge=1, le=2_000_000_000)]
+
+
+class RollbackOut(Struct, kw_only=True):
+    """The version that is live for all now, with the document of ``of``."""
+
+    name: str
+    version: int
+    percent: int
+    of: int
+
+
+class SimulateIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A document against given facts, or against the traffic of a window.
+
+    ``facts``: flat or nested by their dotted names. ``sample``: a share of the deliveries (at most 1), or how many of
+    them (above 1).
+    """
+
+    strategy: dict[str, Any] | str
+    facts: dict[str, Any] | None = None
+    since: TimeText | None = None
+    until: TimeText | None = None
+    sample: Annotated[float, Meta(gt=0, le=1e9)] = 1.0
+    segment_price: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+
+
+class LearningIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Whether `auto` waits and the ack-rate facts follow receipts."""
+
+    enabled: bool
+
+
+class PinIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Values to use instead of learned ones; null leaves the learned one."""
+
+    ack_rate: Annotated[float, Meta(ge=0, le=1)] | None = None
+    p95_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
+
+
+class PinOut(Struct, kw_only=True):
+    """A pinned device or segment on one path."""
+
+    key: str
+    ack_rate: float | None
+    p95_s: float | None
+
+
+class LearningOut(Struct, kw_only=True):
+    """The switch, the pins, and every segment's numbers by its key."""
+
+    enabled: bool
+    pins: list[PinOut]
+    segments: dict[str, Any]
 
 
 class VersionsOut(Struct):
