@@ -146,7 +146,12 @@ class World:
         seal = self.stores.sealer
         number = f"+86138{crc32(user_id.encode()) % 10**8:08d}"
         if phone:
-            values |= {"phone": seal.seal(number.encode()), "phone_hash": seal.number_hash(number), "sms_opt_in": True}
+            values |= {
+                "phone": seal.seal(number.encode()),
+                "phone_hash": seal.number_hash(number),
+                "phone_verified": True,
+                "sms_opt_in": True,
+            }
         change = UserChange(app=app, user_id=user_id, values=values, changed_phone_usable_from=self.now)
         profile, _ = await self.stores.directory.put_user(change, self.now)
         await self.stores.parts.profiles.put([profile])
@@ -202,7 +207,7 @@ class World:
     async def receipt(self, message_id: str, user: str, device: str | None = None, **values: Any) -> Counts:
         event = values.pop("event", Proof.DELIVERED)
         app = values.pop("app", APP)
-        item = ReceiptItem(user_id=user, device_id=device, message_id=message_id, event=event, **values)
+        item = ReceiptItem(user_id=user, device_id=device, message_id=message_id or None, event=event, **values)
         return await self.core.receive(app, [item], self.now)
 
     async def work(self) -> None:
