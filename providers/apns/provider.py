@@ -1,8 +1,9 @@
 """The apns path."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
-from dispatcher.domain.clock import Millis
+from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.outcome import Outcome, Rejected
 from providers.apns.answers import Verdict, read
 from providers.apns.requests import Unsendable, build_request
@@ -24,7 +25,7 @@ class ApnsProvider:
     """Sends to both environments, each on its own transport: a token says which one it belongs to.
 
     *signer* None: the transports carry a client certificate. Resends only what Apple certainly did not take because
-    our provider token had aged, once.
+    our provider token had aged, once. A call lasts a deadline, and at most a second more for such a resend.
     """
 
     def __init__(
@@ -49,16 +50,29 @@ class ApnsProvider:
         for place, attempt in enumerate(attempts):
             if attempt.token is not None:
                 by_environment.setdefault(attempt.token.environment or PRODUCTION, []).append(place)
-        for environment, places in by_environment.items():
-            if environment not in self._transports:
-                for place in places:
-                    outcomes[place] = Rejected("unknown_environment")
-                continue
-            bearer = self._signer.bearer(now) if self._signer else None
-            aged = await self._send(environment, attempts, places, bearer, outcomes)
-            if aged and self._signer:
-                await self._send(environment, attempts, aged, self._signer.renewed_bearer(now), outcomes)
+        known = {name: places for name, places in by_environment.items() if name in self._transports}
+        for name in by_environment.keys() - known.keys():
+            for place in by_environment[name]:
+                outcomes[place] = Rejected("unknown_environment")
+        await asyncio.gather(*(self._send_all(name, attempts, places, outcomes, now) for name, places in known.items()))
         return outcomes
+
+    async def _send_all(
+        self,
+        environment: str,
+        attempts: Sequence[Attempt],
+        places: Sequence[int],
+        outcomes: list[Outcome],
+        now: Millis,
+    ) -> None:
+        """One environment's attempts, and once more those that our aged provider token cost."""
+        time = asyncio.get_running_loop().time
+        begun = time()
+        bearer = self._signer.bearer(now) if self._signer else None
+        aged = await self._send(environment, attempts, places, bearer, outcomes, self.limits.deadline_ms)
+        if aged and self._signer:
+            left = max(self.limits.deadline_ms - int((time() - begun) * SECOND), SECOND)
+            await self._send(environment, attempts, aged, self._signer.renewed_bearer(now), outcomes, left)
 
     async def _send(
         self,
@@ -67,6 +81,7 @@ class ApnsProvider:
         places: Sequence[int],
         bearer: str | None,
         outcomes: list[Outcome],
+        deadline_ms: Millis,
     ) -> list[int]:
         """Fills *outcomes*; answers the places whose provider token Apple called too old."""
         host = self._hosts[environment]
@@ -81,7 +96,7 @@ class ApnsProvider:
             requests.append(request)
             sent.append((place, apns_id))
         transport = self._transports[environment]
-        answers = await transport.exchange(requests, self.limits.deadline_ms)
+        answers = await transport.exchange(requests, deadline_ms)
         aged: list[int] = []
         leave = False
         for (place, apns_id), answer in zip(sent, answers, strict=True):

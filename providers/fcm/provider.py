@@ -1,9 +1,10 @@
 """The fcm path."""
 
+import asyncio
 from collections.abc import Sequence
 
-from dispatcher.domain.clock import Millis
-from dispatcher.domain.outcome import Outcome, Rejected
+from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.outcome import Outcome, Rejected, RetryLater
 from providers.base import Attempt, Limits
 from providers.fcm.access import AccessTokens, NoAccess
 from providers.fcm.answers import Verdict, read
@@ -16,7 +17,8 @@ HOST = "https://fcm.googleapis.com"
 class FcmProvider:
     """Sends as one service account; owns *transport* and *access*.
 
-    Resends only what Google refused for our access token's sake, once.
+    Resends only what Google refused for our access token's sake, once. A call lasts a deadline, the wait for an access
+    token included, and at most two seconds more.
     """
 
     def __init__(
@@ -38,24 +40,31 @@ class FcmProvider:
         outcomes: list[Outcome] = [Rejected("no_token")] * len(attempts)
         places = [place for place, attempt in enumerate(attempts) if attempt.token is not None]
         bodies = {place: encode(build(attempts[place], now)) for place in places}
-        refused = await self._send(places, bodies, outcomes, now)
+        ends_at = asyncio.get_running_loop().time() + self.limits.deadline_ms / SECOND
+        refused = await self._send(places, bodies, outcomes, now, ends_at)
         if refused:
-            await self._send(refused, bodies, outcomes, now)
+            await self._send(refused, bodies, outcomes, now, ends_at)
         return outcomes
 
     async def _send(
-        self, places: Sequence[int], bodies: dict[int, bytes], outcomes: list[Outcome], now: Millis
+        self, places: Sequence[int], bodies: dict[int, bytes], outcomes: list[Outcome], now: Millis, ends_at: float
     ) -> list[int]:
         """Fills *outcomes*; answers the places where our access token was refused."""
+        time = asyncio.get_running_loop().time
         try:
-            bearer = await self._access.bearer(now)
+            async with asyncio.timeout(max(ends_at - time(), 1.0)):
+                bearer = await self._access.bearer(now)
+        except TimeoutError:
+            for place in places:
+                outcomes[place] = RetryLater("oauth_unavailable")
+            return []
         except NoAccess as lack:
             for place in places:
                 outcomes[place] = lack.outcome
             return []
         headers = [("authorization", bearer), ("content-type", "application/json")]
         requests = [Request("POST", self._url, headers, bodies[place]) for place in places]
-        answers = await self._transport.exchange(requests, self.limits.deadline_ms)
+        answers = await self._transport.exchange(requests, max(int((ends_at - time()) * SECOND), SECOND))
         refused: list[int] = []
         for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, TransportFault):
