@@ -18,6 +18,7 @@ from dispatcher.domain.requests import Accepted, DispatchRequest, ReceiptItem
 from dispatcher.domain.requests import Counts as ReceiptCounts
 from dispatcher.domain.requests import InboxQuery as Query
 from dispatcher.errors import Kind, Problem
+from dispatcher.operator_desk import OperatorDesk
 from dispatcher.pipeline import books, look
 from dispatcher.pipeline.accept import Acceptor, Conflict
 from dispatcher.pipeline.dry_run import dry_run
@@ -58,6 +59,7 @@ class AppCore(StrategyDesk):
         self.throttle = stores.parts.throttle
         self.device_tokens: DeviceTokens = stores.tokens
         self.sealer = stores.sealer
+        self.operations = OperatorDesk(stores, self.acceptor)
 
     # Dispatch
 

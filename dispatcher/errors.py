@@ -29,6 +29,7 @@ class Kind(Enum):
     TOKEN_EXPIRED = _Traits(401, "The device token has ended")
     FORBIDDEN = _Traits(403, "Not allowed")
     MISSING_SCOPE = _Traits(403, "The API key lacks a scope")
+    BLOCKED = _Traits(403, "Kept out by a block list")
     NOT_YOURS = _Traits(403, "User or device is not the token's")
     BAD_SIGNATURE = _Traits(403, "The signature does not match")
     NOT_FOUND = _Traits(404, "Not found")

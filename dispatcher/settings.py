@@ -84,11 +84,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limits: Annotated[bool, Meta(description="whether callers are limited at all")] = True
     rate_per_key: Annotated[Rate, Meta(description="requests a second an API key")] = 2_000
     rate_per_address: Annotated[Rate, Meta(description="requests a second an address")] = 2_000
+    rate_per_device: Annotated[Rate, Meta(description="requests a second a device")] = 500
     connections_per_address: Annotated[Rate, Meta(description="new long connections a second an address")] = 5_000
     api_max_in_flight: Annotated[
         int, Meta(ge=1, le=100_000, description="requests at once a process; beyond it the answer is 503")
     ] = 5_000
     drain: Annotated[Duration, Meta(description="how long a stopping API waits for requests under way")] = 4_000
+
+    operator_session: Annotated[
+        Duration, Meta(description="how long an operator's token lasts; it can be renewed up to 12 times as long")
+    ] = 3_600_000
 
     hot_shards: Annotated[int, Meta(ge=1, le=64, description="hot-store shards in use; never lower it")] = 8
     phone_change_cooldown: Annotated[Duration, Meta(description="no SMS to a changed number for so long")] = 600_000

@@ -29,6 +29,10 @@ class Contract:
     scopes: frozenset[Scope] = frozenset()  #: an API key needs one of them
     phones: bool = False  #: device tokens may call it
     signed: str | None = None  #: the header whose signature stands in for a login
+    operators: bool = True  #: operators' sessions may call it as far as their role goes
+    safe: bool = False  #: changes nothing though it is no GET: every role that may look may call it
+    any_app: bool = False  #: of no app: operators need not say which they mean
+    ends_session: bool = False  #: the session may be over afterwards
     limited: bool = True  #: counts against the caller's rate
     body: Any = None  #: the type of a JSON body
     body_required: bool = True

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from dispatcher.api.operations import Operations
 from dispatcher.domain.clock import Clock, Millis
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.requests import Accepted, Counts, DispatchRequest, InboxQuery, ReceiptItem
@@ -89,6 +90,8 @@ class Core(Protocol):
     def audit(self) -> Audit: ...
     @property
     def throttle(self) -> Throttle: ...
+    @property
+    def operations(self) -> Operations: ...
     @property
     def device_tokens(self) -> DeviceTokens: ...
     @property

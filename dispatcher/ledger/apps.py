@@ -8,7 +8,7 @@ from hmac import compare_digest
 from importlib.resources import files
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -153,6 +153,42 @@ class SqlApps:
 
         async def work(connection: AsyncConnection) -> bytes | None:
             return (await connection.execute(query)).scalar_one_or_none()
+
+        return await ask_core(self._engine, work)
+
+    async def credential_rows(self, app_id: str) -> list[tuple[Path, bytes, Millis]]:
+        """(path, sealed, changed at) of all that are set."""
+        query = select(credentials).where(credentials.c.app_id == app_id).order_by(credentials.c.path)
+
+        async def work(connection: AsyncConnection) -> list[tuple[Path, bytes, Millis]]:
+            return [(Path(row.path), row.sealed, row.changed_at) for row in await connection.execute(query)]
+
+        return await ask_core(self._engine, work)
+
+    async def drop_credentials(self, app_id: str, path: Path) -> bool:
+        """False where there are none."""
+        gone = (
+            delete(credentials)
+            .where(credentials.c.app_id == app_id, credentials.c.path == path.value)
+            .returning(credentials.c.path)
+        )
+
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(gone)).first() is not None
+
+        return await ask_core(self._engine, work)
+
+    async def change_app(self, app: App) -> bool:
+        """Name, zone and settings; False where unknown."""
+        change = (
+            update(apps)
+            .where(apps.c.app_id == app.app_id)
+            .values(name=app.name, time_zone=app.time_zone, settings=dict(app.settings))
+            .returning(apps.c.app_id)
+        )
+
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(change)).first() is not None
 
         return await ask_core(self._engine, work)
 

@@ -10,6 +10,7 @@ import pytest
 
 from dispatcher.api.app import create_app
 from dispatcher.api.core import Core, DocumentCheck, DocumentFault
+from dispatcher.api.operations import AppDoor
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Platform, Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
@@ -28,6 +29,7 @@ from dispatcher.ports.directory import (
     StrategyVersion,
     UserChange,
 )
+from dispatcher.ports.operations import Session
 from dispatcher.ports.presence import Presence
 from dispatcher.settings import Settings, load_settings
 from dispatcher.telemetry import Metrics
@@ -195,6 +197,24 @@ class MemoryThrottle:
         return 0
 
 
+class MemoryOperations:
+    """Rules at the entry by app, sessions by token."""
+
+    def __init__(self, apps: MemoryApps) -> None:
+        self.doors: dict[str, AppDoor] = {}
+        self.sessions: dict[str, Session] = {}
+        self.operators = self
+        self._apps = apps
+
+    async def door(self, app: str) -> AppDoor | None:
+        if self._apps.away:
+            raise StoreAway
+        return self.doors.get(app, AppDoor())
+
+    async def session_by_token(self, token: str, now: Millis) -> Session | None:
+        return self.sessions.get(token)
+
+
 class PlainSealer:
     """Turns the bytes round: enough to see that nothing leaves unsealed."""
 
@@ -227,6 +247,7 @@ class MemoryCore:
         self.throttle = MemoryThrottle()
         self.device_tokens = DeviceTokens(SECRET.encode())
         self.sealer = PlainSealer()
+        self.operations = MemoryOperations(self.apps)
         self.messages: dict[tuple[str, str], tuple[DispatchRequest, Accepted]] = {}
         self.accepts: list[list[str]] = []
         self.receipts: list[ReceiptItem] = []
