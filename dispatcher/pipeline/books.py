@@ -42,8 +42,9 @@ async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[s
         pending = open_[klass] + waiting[klass]
         done = archived + settled[klass]
         accepted_then, archived_then = before.get((owner, klass), (0, 0))
-        bounds = sorted((accepted - done - pending, accepted_then - archived_then - settled[klass] - pending))
-        missing = 0 if bounds[0] <= 0 <= bounds[1] else min(bounds, key=abs)
+        here = settled[klass] + pending
+        least, most = accepted_then - archived - here, accepted - archived_then - here
+        missing = 0 if least <= 0 <= most else min(least, most, key=abs)
         classes[klass] = {
             "accepted": accepted,
             "settled": accepted - pending - missing,
