@@ -10,12 +10,13 @@ from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Event, Phase
 from dispatcher.domain.ids import DeliveryRef, attempt_id
 from dispatcher.domain.message import Message
-from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, Unknown
+from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, Unknown
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
+from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, settle
-from dispatcher.pipeline.turns import Decision, wait
+from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, put_off_job, settle
+from dispatcher.pipeline.turns import Decision, retry, wait
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.provider import Attempt, LooksUp
 from dispatcher.ports.sms_guard import SmsCap, SmsRequest
@@ -38,7 +39,8 @@ async def send_sms(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Qu
 
 async def look_up(job: Job, parts: Parts, now: Millis) -> None:
     """An SMS whose answer was lost: looked up twice, 30 s apart, before any resend; its reservation is kept."""
-    attempt = _attempt(job, parts, _phone(job, parts) or "", "")
+    text, _ = _composed(job, parts)
+    attempt = _attempt(job, parts, _phone(job, parts) or "", text)
     provider: object = await parts.providers.provider(job.claim.app, Path.SMS)
     found: Outcome | None = None
     if isinstance(provider, LooksUp):
@@ -86,8 +88,12 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
     if refused is not None or phone is None:
         escalate(job, parts, now, Event.FAILED, refused.value if refused else "no_phone")
         return
+    since, braked = ends_at(await parts.throttle.brakes(brake_key(job.claim.app, Path.SMS), now), None, now)
+    if braked:
+        await put_off_job(job, Path.SMS, parts, since, braked, now)
+        return
     limits = job.ladder.sms or SmsLimits()
-    text, segments = parts.cut_sms(sms_text(job.message), limits.max_segments or DEFAULT_SEGMENTS)
+    text, segments = _composed(job, parts)
     attempt = _attempt(job, parts, phone, text)
     refusal = await parts.sms_guard.reserve(_request(job, attempt, phone, segments, limits, parts), now)
     if refusal is not None:
@@ -123,11 +129,22 @@ async def _settle_outcome(
             decision = unknown(job, now)
             job.draft.move(job.place, job.track, job.before, decision, path=Path.SMS, tried=True, attempted_at=started)
             return
+        case RetryLater(reason=reason, after_ms=after_ms):
+            await set_brakes(app, Path.SMS, [(None, outcome)], parts, now)
+            lane, expires_at = job.contents.lane, job.message.expires_at
+            if retry(job.ladder, job.before, Path.SMS, after_ms, lane=lane, expires_at=expires_at, now=now) is None:
+                await parts.sms_guard.release(app, attempt.attempt_id, reason)  # it never left and never will
         case Rejected(reason=reason, suppress=suppress):
             await parts.sms_guard.release(app, attempt.attempt_id, reason)
             if suppress and attempt.phone:
                 await parts.sms_guard.suppress_number(app, parts.seal.number_hash(attempt.phone), reason, now)
     await follow(job, Path.SMS, attempt, outcome, parts, started, now)
+
+
+def _composed(job: Job, parts: Parts) -> tuple[str, int]:
+    """The text as it leaves, and its segments; a look-up asks for the very same words."""
+    limits = job.ladder.sms or SmsLimits()
+    return parts.cut_sms(sms_text(job.message), limits.max_segments or DEFAULT_SEGMENTS)
 
 
 def sms_text(message: Message) -> str:
