@@ -155,11 +155,28 @@ class HttpCarrierCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_u
                 raise BadCredentials(name, "is empty or unprintable")
 
 
-class _Carrier(msgspec.Struct):
+CarrierCredentials = SmsCredentials | HttpCarrierCredentials
+MAX_CARRIERS = 4
+
+
+class SmsCarriers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``{"carriers": [...]}``: several carriers, the preferred one first; each document as it would stand alone."""
+
+    carriers: tuple[CarrierCredentials, ...]
+
+    def __repr__(self) -> str:
+        return f"SmsCarriers({', '.join(map(repr, self.carriers))})"
+
+    def check(self) -> None:
+        """Raises :class:`BadCredentials`."""
+
+
+class _Carriers(msgspec.Struct):
     carrier: str = "twilio"
+    carriers: list[msgspec.Raw] | None = None
 
 
-Credentials = ApnsCredentials | FcmCredentials | SmsCredentials | HttpCarrierCredentials
+Credentials = ApnsCredentials | FcmCredentials | SmsCredentials | HttpCarrierCredentials | SmsCarriers
 _TYPES: dict[tuple[Path, str], type[Credentials]] = {
     (Path.APNS, ""): ApnsCredentials,
     (Path.FCM, ""): FcmCredentials,
@@ -173,8 +190,10 @@ def read_credentials(path: Path, document: bytes) -> Credentials:
     if path not in {known for known, _ in _TYPES}:
         raise BadCredentials("", f"{path} takes no credentials")
     try:
-        carrier = msgspec.json.decode(document, type=_Carrier).carrier if path is Path.SMS else ""
-        kind = _TYPES.get((path, carrier))
+        named = msgspec.json.decode(document, type=_Carriers) if path is Path.SMS else _Carriers(carrier="")
+        if named.carriers is not None:
+            return _read_carriers(document, named.carriers)
+        kind = _TYPES.get((path, named.carrier))
         if kind is None:
             raise BadCredentials("carrier", "is none we know: twilio or http")
         credentials: Credentials = msgspec.json.decode(document, type=kind)
@@ -182,3 +201,29 @@ def read_credentials(path: Path, document: bytes) -> Credentials:
         raise BadCredentials("", f"unusable: {fault}") from None
     credentials.check()
     return credentials
+
+
+def _read_carriers(document: bytes, carriers: list[msgspec.Raw]) -> SmsCarriers:
+    beside = set(msgspec.json.decode(document, type=dict[str, msgspec.Raw])) - {"carriers"}
+    if beside:
+        raise BadCredentials(min(beside), "stands beside carriers: it belongs into one of them")
+    if not 1 <= len(carriers) <= MAX_CARRIERS:
+        raise BadCredentials("carriers", f"give 1 to {MAX_CARRIERS}")
+    found: list[CarrierCredentials] = []
+    for place, one in enumerate(carriers):
+        try:
+            credentials = read_credentials(Path.SMS, bytes(one))
+        except BadCredentials as fault:
+            field = f".{fault.field}" if fault.field else ""
+            raise BadCredentials(f"carriers[{place}]{field}", fault.problem) from None
+        if not isinstance(credentials, SmsCredentials | HttpCarrierCredentials):
+            raise BadCredentials(f"carriers[{place}]", "is no single carrier")
+        found.append(credentials)
+    return SmsCarriers(carriers=tuple(found))
+
+
+def carriers_of(credentials: Credentials) -> tuple[CarrierCredentials, ...]:
+    """The SMS carriers that some credentials name, the preferred one first; none where they are for another path."""
+    if isinstance(credentials, SmsCarriers):
+        return credentials.carriers
+    return (credentials,) if isinstance(credentials, SmsCredentials | HttpCarrierCredentials) else ()

@@ -19,6 +19,7 @@ from providers.credentials import (
     Credentials,
     FcmCredentials,
     HttpCarrierCredentials,
+    SmsCarriers,
     SmsCredentials,
 )
 from providers.credentials import read_credentials as _read
@@ -27,6 +28,7 @@ from providers.fcm.provider import HOST, FcmProvider
 from providers.http2 import CurlTransport, Http2Transport, Identity, client_context
 from providers.longconn import LongconnProvider
 from providers.poll import PollProvider
+from providers.sms.carriers import Carrier, Carriers
 from providers.sms.http_carrier.provider import HttpCarrierProvider
 from providers.sms.twilio.provider import TwilioProvider
 
@@ -165,6 +167,10 @@ def build_provider(credentials: Credentials, public_url: str) -> Provider:
                 token=credentials.token,
                 sender=credentials.sender,
                 public_url=public_url,
+            )
+        case SmsCarriers():
+            return Carriers(
+                [Carrier(name=one.carrier, provider=build_provider(one, public_url)) for one in credentials.carriers]
             )
 
 
