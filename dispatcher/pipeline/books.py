@@ -40,7 +40,6 @@ async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[s
         if owner != app:
             continue
         pending = open_[klass] + waiting[klass]
-        done = archived + settled[klass]
         accepted_then, archived_then = before.get((owner, klass), (0, 0))
         here = settled[klass] + pending
         least, most = accepted_then - archived - here, accepted - archived_then - here
