@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from dispatcher.bootstrap import Stores
+from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
 from dispatcher.domain.ids import AttemptRef, parse_attempt_id
 from dispatcher.domain.paths import Path
@@ -63,6 +64,24 @@ async def _apply(
         await guard.suppress_number(app, stores.sealer.number_hash(params["To"]), status.status, now)
     if not moved:
         return
+    await _tell(stores, receiver, app, user_id, attempt, attempt_id, status, now)
+    for sharer in await guard.sharers(app, attempt_id):
+        joined = parse_attempt_id(sharer.attempt_id)
+        if joined is not None:
+            await _tell(stores, receiver, app, sharer.user_id, joined, sharer.attempt_id, status, now)
+
+
+async def _tell(
+    stores: Stores,
+    receiver: Receiver,
+    app: str,
+    user_id: str,
+    attempt: AttemptRef,
+    attempt_id: str,
+    status: CarrierStatus,
+    now: Millis,
+) -> None:
+    """One delivery hears of the status: that of the SMS itself, or of one that joined it."""
     applied = await receiver.carrier_status(
         attempt_id, status.status, proof=status.proof, failed=status.terminal and not status.proof, now=now
     )

@@ -5,14 +5,13 @@ overspend; the counting statement starts after the lock is held, and so sees eve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import Millis
 from dispatcher.ledger.engine import Connection, ask, ask_together
 from dispatcher.ledger.locks import hold, lock_key
-from dispatcher.ports.sms_guard import Refusal, SmsCap, SmsRequest
+from dispatcher.ports.sms_guard import Refusal, Sharer, SmsCap, SmsRequest
 
 RESERVED, SENT, RELEASED = "reserved", "sent", "released"
 
@@ -49,15 +48,27 @@ ON CONFLICT (app, message_id, user_id) DO UPDATE SET attempt_id = excluded.attem
     provider_id = NULL, reserved_at = excluded.reserved_at, sent_at = NULL, changed_at = excluded.changed_at
 WHERE sms_reservations.state = 'released'
 """
+#: Those with an SMS of their own stay out; who joined one that was released joins anew.
 _JOIN = """
-INSERT INTO sms_joined (app, attempt_id, into_attempt, message_id, user_id, at) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT DO NOTHING
+INSERT INTO sms_joined (app, attempt_id, into_attempt, message_id, user_id, at)
+SELECT $1, at.attempt_id, $2, at.message_id, $3, $4
+FROM unnest($5::text[], $6::text[]) AS at(message_id, attempt_id)
+WHERE NOT EXISTS (
+    SELECT FROM sms_reservations s
+    WHERE s.app = $1 AND s.message_id = at.message_id AND s.user_id = $3 AND s.state <> 'released')
+ON CONFLICT (app, attempt_id) DO UPDATE SET into_attempt = excluded.into_attempt, at = excluded.at
 """
 #: Index sms_joined_into.
 _SHARERS = """
 SELECT message_id, user_id, attempt_id, at FROM sms_joined WHERE app = $1 AND into_attempt = $2 ORDER BY at, attempt_id
 """
-_JOINED = "SELECT into_attempt FROM sms_joined WHERE app = $1 AND attempt_id = $2"
+#: Index sms_joined_into for the second, sms_joined_message for the first.
+_JOINED = """
+SELECT into_attempt FROM sms_joined WHERE app = $1 AND user_id = $2 AND message_id = $3 ORDER BY at DESC LIMIT 1
+"""
+_IS_SHARER = """
+SELECT EXISTS (SELECT FROM sms_joined WHERE app = $1 AND into_attempt = $2 AND message_id = $3 AND user_id = $4)
+"""
 #: Index sms_reservations_attempt, for what follows.
 _TAKEN = """
 UPDATE sms_reservations SET state = 'sent', provider_id = coalesce($3, provider_id), sent_at = coalesce(sent_at, $4),
@@ -81,16 +92,6 @@ INSERT INTO sms_suppressions (app, number_hash, reason, at) VALUES ($1, $2, $3, 
 _LIFT = "DELETE FROM sms_suppressions WHERE app = $1 AND number_hash = $2"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharer:
-    """A message that waited for, or came after, an SMS of its conversation, and was not sent one of its own."""
-
-    message_id: str
-    user_id: str
-    attempt_id: str
-    at: Millis
-
-
 class SqlSmsGuard:
     """:class:`dispatcher.ports.sms_guard.SmsGuard` on PostgreSQL."""
 
@@ -101,8 +102,8 @@ class SqlSmsGuard:
         """See the port.
 
         The same attempt gets its own row back while it is only reserved; once the carrier took it, asking again is
-        ``ALREADY_SENT``. Another attempt for the same message and user may take over what was released. A refusal as
-        ``COALESCED`` is kept: :meth:`joined_into` and :meth:`sharers` tell with whom the status is shared.
+        ``ALREADY_SENT``. Another attempt for the same message and user may take over what was released. Joiners are
+        written with the reservation: :meth:`joined_into` and :meth:`sharers` tell with whom the status is shared.
         """
 
         async def work(connection: Connection) -> Refusal | None:
@@ -111,17 +112,17 @@ class SqlSmsGuard:
 
         return await ask_together(self._engine, work)
 
-    async def joined_into(self, app: str, attempt_id: str) -> str | None:
-        """The attempt whose SMS stands for this one too, after ``COALESCED``."""
+    async def joined_into(self, app: str, message_id: str, user_id: str) -> str | None:
+        """See the port."""
 
         async def work(connection: Connection) -> str | None:
-            joined: str | None = await connection.fetchval(_JOINED, app, attempt_id)
+            joined: str | None = await connection.fetchval(_JOINED, app, user_id, message_id)
             return joined
 
         return await ask(self._engine, work)
 
     async def sharers(self, app: str, attempt_id: str) -> Sequence[Sharer]:
-        """Those that were refused as ``COALESCED`` because of this attempt's SMS, in order of time."""
+        """See the port."""
 
         async def work(connection: Connection) -> list[Sharer]:
             return [
@@ -194,10 +195,8 @@ async def _decide(connection: Connection, request: SmsRequest, now: Millis) -> R
             _COALESCED, app, request.user_id, request.coalesce_key, since, request.message_id
         )
         if stands_for is not None:
-            await connection.execute(
-                _JOIN, app, request.attempt_id, stands_for, request.message_id, request.user_id, now
-            )
-            return Refusal.COALESCED
+            waited = await connection.fetchval(_IS_SHARER, app, stands_for, request.message_id, request.user_id)
+            return Refusal.JOINED if waited else Refusal.COALESCED
     refused = await _over_a_cap(connection, request, now)
     if refused is not None:
         return refused
@@ -213,6 +212,9 @@ async def _decide(connection: Connection, request: SmsRequest, now: Millis) -> R
         request.coalesce_key,
         now,
     )
+    if request.joiners:
+        messages, attempts = zip(*((one.message_id, one.attempt_id) for one in request.joiners), strict=True)
+        await connection.execute(_JOIN, app, request.attempt_id, request.user_id, now, list(messages), list(attempts))
     return None
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from dispatcher.domain.clock import MINUTE, Millis
 from dispatcher.domain.ids import DeliveryRef, shard_of
+from dispatcher.pipeline.conversation import text_for
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.recorded import Recorded, recorded
-from dispatcher.pipeline.sms import DEFAULT_SEGMENTS, sms_text
+from dispatcher.pipeline.sms import DEFAULT_SEGMENTS
 from dispatcher.pipeline.strategy_book import Shelf
 from dispatcher.ports.traffic import RecordedMessage, Traffic, place_of
 from strategies.catalogue import INDEX
@@ -153,7 +154,7 @@ class _Segments:
         for one in self._messages:
             if one.place <= place < one.place + len(one.user_ids):
                 if one.place not in self._costs:
-                    self._costs[one.place] = self._cut(sms_text(one.message), self._most)[1]
+                    self._costs[one.place] = self._cut(text_for(one.message, 0, None), self._most)[1]
                 return self._costs[one.place]
         return 1
 

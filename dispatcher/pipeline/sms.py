@@ -4,22 +4,22 @@ Fails closed: without a reservation nothing is sent. Silence is trusted only whi
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from dispatcher.domain.clock import SECOND, Millis
-from dispatcher.domain.delivery import Cursor, End, Event, Phase
+from dispatcher.domain.delivery import Cursor, End, Event, Phase, move
 from dispatcher.domain.ids import DeliveryRef, attempt_id
-from dispatcher.domain.message import Message
 from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, Unknown
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
 from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
+from dispatcher.pipeline.conversation import text_for, waiting
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, put_off_job, settle
 from dispatcher.pipeline.turns import Decision, retry, wait
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.provider import Attempt, LooksUp
-from dispatcher.ports.sms_guard import SmsCap, SmsRequest
+from dispatcher.ports.sms_guard import Refusal, SmsCap, SmsRequest
 from strategies.availability import unavailable
 from strategies.document import SmsLimits
 from strategies.limits import Rate
@@ -39,8 +39,9 @@ async def send_sms(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Qu
 
 async def look_up(job: Job, parts: Parts, now: Millis) -> None:
     """An SMS whose answer was lost: looked up twice, 30 s apart, before any resend; its reservation is kept."""
-    text, _ = _composed(job, parts)
-    attempt = _attempt(job, parts, _phone(job, parts) or "", text)
+    attempt = _attempt(job, parts, _phone(job, parts) or "", "")
+    sharers = await parts.sms_guard.sharers(job.claim.app, attempt.attempt_id)
+    attempt = replace(attempt, text=_composed(job, len(sharers), parts)[0])
     provider: object = await parts.providers.provider(job.claim.app, Path.SMS)
     found: Outcome | None = None
     if isinstance(provider, LooksUp):
@@ -93,12 +94,18 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
         await put_off_job(job, Path.SMS, parts, since, braked, now)
         return
     limits = job.ladder.sms or SmsLimits()
-    text, segments = _composed(job, parts)
+    coalesces = bool(limits.coalesce_ms and job.message.collapse_key)
+    joiners = await waiting(job, parts, now) if coalesces else []
+    text, segments = _composed(job, len(joiners), parts)
     attempt = _attempt(job, parts, phone, text)
-    refusal = await parts.sms_guard.reserve(_request(job, attempt, phone, segments, limits, parts), now)
+    request = replace(_request(job, attempt, phone, segments, limits, parts), joiners=joiners)
+    refusal = await parts.sms_guard.reserve(request, now)
     if refusal is not None:
-        escalate(job, parts, now, Event.FAILED, refusal.value)
+        await _refused(job, refusal, parts, now)
         return
+    if coalesces:  # the guard has the last word on who joined, and had it already where this is a resend
+        sharers = await parts.sms_guard.sharers(job.claim.app, attempt.attempt_id)
+        attempt = replace(attempt, text=_composed(job, len(sharers), parts)[0])
     state = (await parts.homes.states(job.claim.members.home, [job.place])).get(job.place)
     if state is None or state.end is not End.OPEN:
         await parts.sms_guard.release(job.claim.app, attempt.attempt_id, "proven")
@@ -115,6 +122,25 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
     if isinstance(outcome, HandedOver):
         parts.telemetry.sms_segments("sent", segments)
     await _settle_outcome(job, attempt, outcome, parts, started, finished)
+
+
+async def _refused(job: Job, refusal: Refusal, parts: Parts, now: Millis) -> None:
+    """No SMS of its own. One that joined another's waits for that one's status; one that came later goes on without,
+    and where the ladder ends here it stays open until its ttl."""
+    before, lane, expires_at = job.before, job.contents.lane, job.message.expires_at
+    if refusal is Refusal.JOINED:
+        into = await parts.sms_guard.joined_into(job.claim.app, job.message.message_id, job.recipient.user_id)
+        job.draft.skip(job.place, job.track, before.step, Path.SMS, "coalesced", joined=into)
+        decision = wait(job.ladder, before, lane=lane, expires_at=expires_at, now=now)
+        job.draft.move(job.place, job.track, before, decision, path=Path.SMS, tried=True, attempted_at=now)
+        return
+    job.draft.skip(job.place, job.track, before.step, Path.SMS, refusal.value)
+    if refusal is Refusal.COALESCED and rung_of(before.step) + 1 >= len(job.ladder.steps):
+        after = Cursor(before.step, before.attempt, move(before.phase, Event.HANDED_OVER))
+        stays = Decision(after=after, queue=Queue("sweep", lane), due=expires_at)
+        job.draft.move(job.place, job.track, before, stays)
+        return
+    escalate(job, parts, now, Event.FAILED, refusal.value)
 
 
 async def _settle_outcome(
@@ -141,19 +167,11 @@ async def _settle_outcome(
     await follow(job, Path.SMS, attempt, outcome, parts, started, now)
 
 
-def _composed(job: Job, parts: Parts) -> tuple[str, int]:
-    """The text as it leaves, and its segments; a look-up asks for the very same words."""
+def _composed(job: Job, others: int, parts: Parts) -> tuple[str, int]:
+    """The text as it leaves (standing for *others* too), and its segments; a look-up asks for the very same words."""
     limits = job.ladder.sms or SmsLimits()
-    return parts.cut_sms(sms_text(job.message), limits.max_segments or DEFAULT_SEGMENTS)
-
-
-def sms_text(message: Message) -> str:
-    """What the SMS says: the dispatch's own text, else title and body."""
-    if message.sms_text:
-        return message.sms_text
-    shown: dict[str, Any] = message.notification or {}
-    title, body = shown.get("title") or "", shown.get("body") or ""
-    return f"{title}: {body}" if title and body else title or body or "You have a new message."
+    written = text_for(job.message, others, job.profile.locale)
+    return parts.cut_sms(written, limits.max_segments or DEFAULT_SEGMENTS)
 
 
 def _hold(job: Job, until: Millis) -> None:

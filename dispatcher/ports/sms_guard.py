@@ -3,6 +3,7 @@
 Fails closed: without the ledger's yes nothing is sent (silence beats double billing).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -19,7 +20,8 @@ class Refusal(StrEnum):
     CAP_PREFIX = "cap_prefix"
     BUDGET = "budget"
     SUPPRESSED_NUMBER = "suppressed_number"
-    COALESCED = "coalesced"
+    COALESCED = "coalesced"  #: an SMS of its conversation went within the window
+    JOINED = "joined"  #: the same, and it waited already: it shares that SMS's status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,24 @@ class SmsCap:
 
     count: int
     window_ms: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joiner:
+    """A message of the same user and conversation that waits for proof. *attempt_id*: that its own SMS would have."""
+
+    message_id: str
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharer:
+    """A message that joined another's SMS and shares its status."""
+
+    message_id: str
+    user_id: str
+    attempt_id: str
+    at: Millis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +67,7 @@ class SmsRequest:
     budget: SmsCap | None = None  #: in segments
     coalesce_key: str | None = None
     coalesce_ms: Millis = 0
+    joiners: Sequence[Joiner] = ()  #: who share its status if it may go
 
 
 class SmsGuard(Protocol):
@@ -54,6 +75,12 @@ class SmsGuard(Protocol):
 
     async def reserve(self, request: SmsRequest, now: Millis) -> Refusal | None:
         """None: reserved, the request may leave. The same attempt asking again gets its own row back (None)."""
+
+    async def joined_into(self, app: str, message_id: str, user_id: str) -> str | None:
+        """The attempt whose SMS stands for this message too."""
+
+    async def sharers(self, app: str, attempt_id: str) -> Sequence[Sharer]:
+        """Those that joined this attempt's SMS, in order of time."""
 
     async def sent(self, app: str, attempt_id: str, provider_id: str | None, now: Millis) -> None:
         """The carrier took it."""

@@ -10,7 +10,7 @@ from dispatcher.domain.clock import DAY, MINUTE
 from dispatcher.ledger.engine import open_ledger
 from dispatcher.ledger.sms_guard import SqlSmsGuard
 from dispatcher.ledger.upkeep import upkeep
-from dispatcher.ports.sms_guard import Refusal, SmsCap, SmsRequest
+from dispatcher.ports.sms_guard import Joiner, Refusal, SmsCap, SmsRequest
 
 NOW = 1_800_000_000_000
 REQUEST = SmsRequest(
@@ -111,16 +111,26 @@ async def test_sixteen_workers_send_one_message_once(engine: AsyncEngine) -> Non
 async def test_one_sms_stands_for_a_conversation(engine: AsyncEngine) -> None:
     guard = SqlSmsGuard(engine)
     in_c42 = {"coalesce_key": "c42", "coalesce_ms": 10 * MINUTE}
-    assert await guard.reserve(request(0, **in_c42), NOW) is None
-    assert await guard.reserve(request(1, **in_c42), NOW + 1) is Refusal.COALESCED
-    assert await guard.reserve(request(1, **in_c42), NOW + 2) is Refusal.COALESCED
+    waited = [Joiner(message_id=f"m{number}", attempt_id=f"a{number}") for number in (1, 2)]
+    assert await guard.reserve(request(0, **in_c42, joiners=waited), NOW) is None
+    assert await guard.reserve(request(1, **in_c42), NOW + 1) is Refusal.JOINED
+    assert await guard.reserve(request(1, **in_c42), NOW + 2) is Refusal.JOINED
+    assert await guard.reserve(request(6, **in_c42), NOW + 2) is Refusal.COALESCED  # it came later
     assert await guard.reserve(request(2, coalesce_key="c43", coalesce_ms=10 * MINUTE), NOW + 1) is None
     assert await guard.reserve(request(3, **in_c42, user_id="wang"), NOW + 1) is None
     assert await guard.reserve(request(4), NOW + 1) is None
     assert await guard.reserve(request(5, **in_c42), NOW + 10 * MINUTE) is None
-    assert await guard.joined_into("im", "a1") == "a0"
-    assert await guard.joined_into("im", "a0") is None
-    assert [(one.message_id, one.at) for one in await guard.sharers("im", "a0")] == [("m1", NOW + 1)]
+    assert await guard.joined_into("im", "m1", "li") == "a0"
+    assert await guard.joined_into("im", "m6", "li") is None
+    assert [(one.message_id, one.at) for one in await guard.sharers("im", "a0")] == [("m1", NOW), ("m2", NOW)]
+
+
+async def test_who_has_an_sms_of_its_own_joins_no_other(engine: AsyncEngine) -> None:
+    guard = SqlSmsGuard(engine)
+    assert await guard.reserve(request(1), NOW) is None
+    joiners = [Joiner(message_id="m1", attempt_id="a1"), Joiner(message_id="m2", attempt_id="a2")]
+    assert await guard.reserve(request(0, coalesce_key="c", coalesce_ms=MINUTE, joiners=joiners), NOW) is None
+    assert [one.message_id for one in await guard.sharers("im", "a0")] == ["m2"]
 
 
 async def test_a_released_sms_stands_for_nobody(engine: AsyncEngine) -> None:

@@ -1,4 +1,4 @@
-"""What is learned from receipts: archived histories, and the operators' word on them."""
+"""What is learned from receipts: archived histories, and the operators' word on them; who joined which SMS."""
 
 from alembic import op
 
@@ -31,6 +31,7 @@ LEARNING = (
         PRIMARY KEY (app, key)
     )
     """,
+    "CREATE INDEX sms_joined_message ON sms_joined (app, user_id, message_id)",  # a joiner's turn
 )
 
 
