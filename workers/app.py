@@ -14,8 +14,8 @@ UPKEEP_QUEUE = "upkeep"
 #: Longer than any lease, so that a hint is never run twice while its first reader lives.
 VISIBILITY_TIMEOUT_S = 300
 
-SWEEP, ARCHIVE, RECONCILE, UPKEEP, AUDIT, REMEMBER = (
-    f"pushpath.{name}" for name in ("sweep", "archive", "reconcile", "upkeep", "audit", "remember")
+SWEEP, ARCHIVE, RECONCILE, UPKEEP, AUDIT, REMEMBER, HEALTH = (
+    f"pushpath.{name}" for name in ("sweep", "archive", "reconcile", "upkeep", "audit", "remember", "health")
 )
 DRAIN = "pushpath.drain"
 
@@ -74,5 +74,6 @@ def _schedule() -> dict[str, Any]:
         "reconcile": entry(RECONCILE, 2.0, UPKEEP_QUEUE),
         "audit": entry(AUDIT, 60.0, UPKEEP_QUEUE),
         "remember": entry(REMEMBER, 30.0, UPKEEP_QUEUE),
+        "health": entry(HEALTH, 1.0, UPKEEP_QUEUE),
         "upkeep": entry(UPKEEP, 600.0, UPKEEP_QUEUE),
     }

@@ -1,4 +1,4 @@
-"""Work that keeps the house: archive, reconcile, audit, upkeep. Each under a lease, so that two beats do no harm."""
+"""Work that keeps the house, each piece under a lease, so that two beats do no harm."""
 
 import logging
 
@@ -53,6 +53,14 @@ async def audit_turn(stores: Stores) -> None:
             repaired = await audit(stores.parts, stores.hot.shards, stores.clock())
             if repaired:
                 _log.warning("the audit repaired", extra={"count": repaired})
+
+
+async def health_turn(stores: Stores) -> None:
+    """Tells how paths fare: by their circuits and switches, and by their receipts."""
+    async with stores.locks.hold("health", 30 * SECOND) as lease:
+        if lease is not None:
+            await stores.desk.circuits.tell_again(stores.clock())
+            await stores.desk.receipt_watch.turn(stores.clock())
 
 
 async def upkeep_turn(stores: Stores) -> None:

@@ -6,7 +6,7 @@ from dispatcher.domain.clock import MINUTE, SECOND
 from dispatcher.domain.message import Lane
 from dispatcher.ports.homes import Queue
 from workers import app as names
-from workers.chores import archive_turn, audit_turn, reconcile_turn, remember_turn, upkeep_turn
+from workers.chores import archive_turn, audit_turn, health_turn, reconcile_turn, remember_turn, upkeep_turn
 from workers.runtime import Runtime
 from workers.sweeper import TURN, sweep_turn
 
@@ -40,6 +40,10 @@ def register_tasks(app: Celery, runtime: Runtime) -> None:
     def remember() -> None:
         runtime.run(_remember(runtime), _MINUTE_S)
 
+    @app.task(name=names.HEALTH)  # type: ignore[untyped-decorator]
+    def health() -> None:
+        runtime.run(_health(runtime), _MINUTE_S)
+
     @app.task(name=names.UPKEEP)  # type: ignore[untyped-decorator]
     def upkeep() -> None:
         runtime.run(_upkeep(runtime), 10 * _MINUTE_S)
@@ -67,6 +71,10 @@ async def _reconcile(runtime: Runtime) -> None:
 
 async def _audit(runtime: Runtime) -> None:
     await audit_turn(runtime.stores)
+
+
+async def _health(runtime: Runtime) -> None:
+    await health_turn(runtime.stores)
 
 
 async def _upkeep(runtime: Runtime) -> None:

@@ -1,7 +1,8 @@
 """Circuits, pauses and recent answers on Redis or Valkey.
 
 Keys: ``pause:<app>:<path>``, ``circuit:<app>:<path>``, ``probe:<app>:<path>`` (held by who probes),
-``answers:<app>:<path>:<slot>`` (a hash, counts of one slot of time), ``shut`` (members ``<app> <path>`` that are paused
+``answers:<app>:<path>:<slot>`` (a hash, counts of one slot of time), ``watched`` and ``receipts:...`` (see
+:mod:`dispatcher.hot.receipt_watch`), ``shut`` (members ``<app> <path>`` that are paused
 or open, so that their facts are told again and again). Fails open.
 """
 
@@ -33,7 +34,8 @@ AFTER_RESET: Millis = 11 * SECOND
 TOLD: Millis = 15 * SECOND
 _FLUSH_S = 1.0
 _KEPT: Millis = HOUR
-_RECEIPT = "receipt"
+#: Fields of a slot beside what was answered: attempts proven (and their bucket), attempts whose wait was in vain.
+RECEIPT, VAIN = "receipt", "vain"
 
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger(__name__)
@@ -47,6 +49,14 @@ class Pause(Struct, frozen=True, array_like=True, kw_only=True):
     at: Millis
 
 
+class Unwell(Struct, frozen=True, array_like=True, kw_only=True):
+    """A path that answers, and whose receipts do not come as they usually do."""
+
+    reason: str
+    since: Millis
+
+
+_unwell = msgspec.msgpack.Decoder(Unwell).decode
 _circuit = msgspec.msgpack.Decoder(Circuit).decode
 _pause = msgspec.msgpack.Decoder(Pause).decode
 
@@ -125,7 +135,11 @@ class RedisCircuits:
         self._begin_flush()
 
     def received(self, app: str, path: Path, after: Millis, now: Millis) -> None:
-        self._counts[app, path, now // SLOT][f"{_RECEIPT} {bucket_of(after)}"] += 1
+        self._counts[app, path, now // SLOT][f"{RECEIPT} {bucket_of(after)}"] += 1
+        self._begin_flush()
+
+    def waited(self, app: str, path: Path, count: int, now: Millis) -> None:
+        self._counts[app, path, now // SLOT][f"{VAIN} "] += count
         self._begin_flush()
 
     def _begin_flush(self) -> None:
@@ -141,6 +155,7 @@ class RedisCircuits:
             for field, count in fields.items():
                 pipe.hincrby(key, field, count)
             pipe.pexpire(key, WINDOW + 2 * SLOT)
+            pipe.zadd(self._store.key("watched"), {f"{app} {path}": slot * SLOT})
         try:
             await pipe.execute()
         except RedisError:
@@ -181,7 +196,8 @@ class RedisCircuits:
         slots = range((now - WINDOW) // SLOT + 1, now // SLOT + 1)
         pipe = self._store.client.pipeline(transaction=False)
         for path in Path:
-            pipe.mget(self._key("pause", app, path), self._key("circuit", app, path))
+            keys = (self._key(kind, app, path) for kind in ("pause", "circuit", "receipts"))
+            pipe.mget(*keys)
             for slot in slots:
                 pipe.hgetall(self._store.key(f"answers:{app}:{path}:{slot}"))
         replies = await pipe.execute()
@@ -212,20 +228,23 @@ class RedisCircuits:
 def _view(stored: Any, slots: Sequence[Mapping[bytes, bytes]], now: Millis) -> PathView:
     paused = None if stored[0] is None else _pause(stored[0])
     circuit = None if stored[1] is None else _circuit(stored[1])
+    unwell = None if stored[2] is None else _unwell(stored[2])
     answers: Counter[tuple[str, str]] = Counter()
     receipts: Counter[int] = Counter()
     for slot in slots:
         for field, count in slot.items():
             outcome, _, reason = field.decode().partition(" ")
-            if outcome == _RECEIPT:
+            if outcome == RECEIPT:
                 receipts[int(reason)] += int(count)
-            else:
+            elif outcome != VAIN:
                 answers[outcome, reason] += int(count)
+    state = CircuitState.CLOSED if unwell is None else CircuitState.HALF_OPEN  # probed by a share of the traffic
+    shut = circuit or unwell
     return PathView(
-        state=circuit.state(now) if circuit is not None else CircuitState.CLOSED,
+        state=circuit.state(now) if circuit is not None else state,
         paused=paused is not None,
-        reason=(paused.reason or f"paused by {paused.by}") if paused else circuit.reason if circuit else None,
-        since=paused.at if paused else circuit.since if circuit else None,
+        reason=(paused.reason or f"paused by {paused.by}") if paused else shut.reason if shut else None,
+        since=paused.at if paused else shut.since if shut else None,
         answers=answers,
         receipts=receipts,
     )

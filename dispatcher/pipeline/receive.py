@@ -162,6 +162,8 @@ class Receiver:
             marks[one.app, one.user_id, receipt.event].append(delivery_id)
             if result.new:
                 place = receipt.delivery.place
+                if result.path is not None and result.attempted_at is not None and not result.inferred:
+                    self._parts.circuits.received(one.app, result.path, max(now - result.attempted_at, 0), now)
                 rows[receipt.delivery.home].append(
                     (place, result.track, receipt.event, result.path, result.inferred, result.confirmed)
                 )

@@ -31,6 +31,7 @@ async def sweep(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue
     for job in jobs:
         if now >= job.message.expires_at:
             job.draft.end(job.place, End.EXPIRED)
+            _in_vain(job, parts, now)
         else:
             await _DUE[job.before.phase](job, parts, now)
     return ready | await settle(jobs, parts, parts.clock())
@@ -50,6 +51,8 @@ async def _timed_out(job: Job, parts: Parts, now: Millis) -> None:
     step = job.ladder.steps[rung_of(job.before.step)]
     attempted = job.claim.attempted_at[job.claim.members.members.index((job.place, job.track))]
     early = step.wait_ms is not None and attempted is not None and now < attempted + step.wait_ms
+    if not early:
+        _in_vain(job, parts, now)
     if (grace := _reconnecting(job, now)) > 0:
         # not online yet is not offline: the device may still come back and drain its inbox
         queue = Queue("sweep", job.contents.lane)
@@ -62,6 +65,14 @@ def _reconnecting(job: Job, now: Millis) -> Millis:
     """What is left of the grace of a device whose line was lost while a longconn step waited."""
     waits_on_line = path_at(job.ladder, job.before.step, job.row) is Path.LONGCONN
     return grace_left(job, now) if waits_on_line else 0
+
+
+def _in_vain(job: Job, parts: Parts, now: Millis) -> None:
+    """An attempt's wait is over: that too tells how its path fares."""
+    attempted = job.claim.attempted_at[job.claim.members.members.index((job.place, job.track))]
+    path = path_at(job.ladder, job.before.step, job.row) if job.before.phase is Phase.WAITING else None
+    if path is not None and attempted is not None:
+        parts.circuits.waited(job.claim.app, path, 1, now)
 
 
 async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:

@@ -30,7 +30,7 @@ class PathView:
 
     state: CircuitState = CircuitState.CLOSED
     paused: bool = False
-    reason: str | None = None  #: of the pause, else of the open circuit
+    reason: str | None = None  #: of the pause, else of the open circuit, else of receipts that are not as usual
     since: Millis | None = None
     #: how many attempts had which (outcome, reason) within WINDOW
     answers: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -55,6 +55,9 @@ class Circuits(Protocol):
 
     def received(self, app: str, path: Path, after: Millis, now: Millis) -> None:
         """A receipt proved an attempt on *path*, *after* its hand-over. As :meth:`answered`."""
+
+    def waited(self, app: str, path: Path, count: int, now: Millis) -> None:
+        """The waits of so many handed-over attempts passed in vain. As :meth:`answered`."""
 
     async def pause(self, app: str, path: Path, by: str, reason: str, now: Millis) -> None:
         """Nothing is sent on *path* until :meth:`resume`."""
@@ -86,6 +89,9 @@ class OpenCircuits:
         """Nothing."""
 
     def received(self, app: str, path: Path, after: Millis, now: Millis) -> None:
+        """Nothing."""
+
+    def waited(self, app: str, path: Path, count: int, now: Millis) -> None:
         """Nothing."""
 
     async def pause(self, app: str, path: Path, by: str, reason: str, now: Millis) -> None:
