@@ -1,0 +1,117 @@
+"""Figures in the shape of ``GET /v1/stats``: which tier answers, and counts put into rows."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from dispatcher.api.schemas.looking import StatsRow, proof_time
+from dispatcher.domain.clock import DAY, HOUR, Millis, rfc3339
+from dispatcher.domain.delivery import End
+from dispatcher.errors import Problem
+from dispatcher.ports.operations import OUTCOMES, SMS_STATES, By, Figure, Measure, Tier
+
+STEPS = {"1m": Tier.MINUTES, "1h": Tier.HOURS, "1d": Tier.DAYS}
+#: How many buckets an answer may have.
+MOST_BUCKETS = 1_500
+#: How far back each tier reaches.
+REACH = {Tier.MINUTES: 3 * DAY, Tier.HOURS: 100 * DAY, Tier.DAYS: 800 * DAY}
+_Key = tuple[Millis, str, str, str, str, int]
+
+
+def tier_for(since: Millis, until: Millis, step: str | None, now: Millis) -> Tier:
+    """The step that was asked for, else the finest that keeps the answer small. Problem 422 where it cannot be."""
+    if step is not None:
+        tier = STEPS[step]
+        if since < now - REACH[tier] - tier.step:
+            raise Problem.invalid("step", f"so far back there are no buckets of {step}")
+        if (until - since) // tier.step > MOST_BUCKETS:
+            raise Problem.invalid("step", f"more than {MOST_BUCKETS} buckets: take a wider step or a shorter time")
+        return tier
+    span = until - since
+    if span <= 6 * HOUR and since >= now - REACH[Tier.MINUTES]:
+        return Tier.MINUTES
+    return Tier.HOURS if span <= 32 * DAY and since >= now - REACH[Tier.HOURS] else Tier.DAYS
+
+
+def whole_buckets(since: Millis, until: Millis, tier: Tier) -> tuple[Millis, Millis]:
+    """The whole buckets that hold [since, until)."""
+    return since - since % tier.step, -(-until // tier.step) * tier.step
+
+
+def read_by(text: str) -> list[By]:
+    """``class,path`` as values; Problem 422 for what nothing can be told apart by."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [name for name in names if name not in set(By)]
+    if unknown:
+        raise Problem.invalid("by", f"unknown {unknown[0]!r}; write some of {', '.join(By)}")
+    return [By(name) for name in dict.fromkeys(names)]
+
+
+def rows_of(figures: Sequence[Figure], by: Sequence[By]) -> list[StatsRow]:
+    """One row a group, in the order of time, then of names. *figures* are told apart by path besides *by*."""
+    told = set(by)
+    groups: dict[_Key, list[Figure]] = {}
+    for figure in figures:
+        if figure.measure in _tellable(told):
+            path = figure.path if By.PATH in told else None
+            key = (figure.at, figure.klass, path or "", figure.platform, figure.strategy, figure.version)
+            groups.setdefault(key, []).append(figure)
+    return [row_of(groups[key], told) for key in sorted(groups)]
+
+
+def _tellable(told: set[By]) -> set[Measure]:
+    """What makes sense in such groups: an acceptance knows its class, an attempt its path, both their time."""
+    found = {Measure.ENDED, Measure.PROOF}
+    if told <= {By.CLASS, By.TIME}:
+        found.add(Measure.ACCEPTED)
+    if told <= {By.PATH, By.TIME}:
+        found |= {Measure.SMS_SEGMENTS, Measure.OUTCOME}
+    return found
+
+
+def row_of(figures: Sequence[Figure], told: set[By]) -> StatsRow:
+    """The figures of one group as a row."""
+    tellable = _tellable(told)
+    ends: Counter[str] = Counter()
+    proofs: Counter[int] = Counter()
+    confirmed: Counter[str] = Counter()
+    segments: Counter[str] = Counter()
+    outcomes: dict[str, dict[str, int]] = {}
+    accepted = 0
+    for figure in figures:
+        path = figure.path.value if figure.path is not None else "none"
+        if figure.measure is Measure.ACCEPTED:
+            accepted += figure.count
+        elif figure.measure is Measure.ENDED:
+            ends[End(figure.name).name.lower()] += figure.count
+        elif figure.measure is Measure.PROOF:
+            proofs[figure.name] += figure.count
+            confirmed[path] += figure.count
+        elif figure.measure is Measure.SMS_SEGMENTS:
+            segments[_word(SMS_STATES, figure.name)] += figure.count
+        elif figure.measure is Measure.OUTCOME:
+            of_path = outcomes.setdefault(path, {})
+            word = _word(OUTCOMES, figure.name)
+            of_path[word] = of_path.get(word, 0) + figure.count
+    early = Measure.ACCEPTED in tellable
+    first = figures[0] if figures else None
+    settled = ends.total()
+    return StatsRow(
+        class_=first.klass if first and By.CLASS in told else None,
+        path=(first.path.value if first.path else "none") if first and By.PATH in told else None,
+        platform=first.platform if first and By.PLATFORM in told else None,
+        strategy=first.strategy if first and By.STRATEGY in told else None,
+        version=first.version if first and By.STRATEGY in told else None,
+        at=rfc3339(first.at) if first and By.TIME in told else None,
+        accepted=accepted if early else None,
+        settled=settled,
+        open=accepted - settled if early else None,
+        ends=dict(ends),
+        confirmed=dict(confirmed),
+        time_to_proof=proof_time(proofs),
+        sms_segments=dict(segments) if Measure.OUTCOME in tellable else None,
+        outcomes=outcomes if Measure.OUTCOME in tellable else None,
+    )
+
+
+def _word(words: Sequence[str], number: int) -> str:
+    return words[number - 1] if 0 < number <= len(words) else "other"

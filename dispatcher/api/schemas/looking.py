@@ -1,0 +1,244 @@
+"""Query parameters and answers of the routes for looking: figures, deliveries, providers, dead letters."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from dispatcher.api.checks import ClassName, Id, TimeText
+from dispatcher.api.operations import ProviderView
+from dispatcher.domain.clock import rfc3339
+from dispatcher.domain.histogram import quantile_s
+from dispatcher.domain.paths import Path
+from dispatcher.ports.circuits import WINDOW
+from dispatcher.ports.operations import ListedDelivery
+
+STATES = ("scheduled", "held", "open", "suppressed", "expired", "exhausted", "confirmed", "recalled")
+
+
+class StatsParams(Struct, forbid_unknown_fields=True, kw_only=True):
+    """``by``: some of class, path, platform, strategy, time, separated by commas. ``step``: 1m, 1h or 1d."""
+
+    from_: TimeText | None = field(name="from", default=None)
+    to: TimeText | None = None
+    by: Annotated[str, Meta(max_length=64)] = ""
+    step: Annotated[str, Meta(pattern=r"^1[mhd]$(?!\n)")] | None = None
+    class_: ClassName | None = field(name="class", default=None)
+
+
+class ProofTime(Struct, kw_only=True):
+    """From acceptance to proof, of those proven; right within a tenth."""
+
+    count: int
+    p50_s: float | None
+    p95_s: float | None
+
+
+def proof_time(counts: dict[int, int]) -> ProofTime:
+    """From a histogram."""
+    return ProofTime(count=sum(counts.values()), p50_s=quantile_s(counts, 0.5), p95_s=quantile_s(counts, 0.95))
+
+
+class StatsRow(Struct, kw_only=True):
+    """Figures of one group. What the grouping cannot tell is null: acceptances have neither path, platform nor
+    strategy yet; outcomes and segments know path and time only. ``open`` = accepted - settled."""
+
+    class_: str | None = field(name="class", default=None)
+    path: str | None = None
+    platform: str | None = None
+    strategy: str | None = None
+    version: int | None = None
+    at: str | None = None
+    accepted: int | None = None
+    settled: int = 0
+    open: int | None = None
+    ends: dict[str, int]
+    confirmed: dict[str, int]
+    time_to_proof: ProofTime
+    sms_segments: dict[str, int] | None = None
+    outcomes: dict[str, dict[str, int]] | None = None
+
+
+class StatsOut(Struct, kw_only=True):
+    """Everything is counted where its message was accepted; outcomes and segments where the attempt was made."""
+
+    from_: str = field(name="from")
+    to: str
+    step: str
+    as_of: str
+    by: list[str]
+    totals: StatsRow
+    rows: list[StatsRow]
+
+
+class DeliveriesParams(Struct, forbid_unknown_fields=True, kw_only=True):
+    """``before``: a page's ``next``. ``from`` and ``to`` are times of acceptance."""
+
+    user_id: Id | None = None
+    device_id: Id | None = None
+    class_: ClassName | None = field(name="class", default=None)
+    state: Annotated[str, Meta(max_length=128)] | None = None
+    from_: TimeText | None = field(name="from", default=None)
+    to: TimeText | None = None
+    before: Annotated[str, Meta(pattern=r"^[0-9a-f]{20}$(?!\n)")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class DeliveryOut(Struct, kw_only=True):
+    """One delivery."""
+
+    delivery_id: str
+    message_id: str
+    user_id: str
+    class_: str = field(name="class")
+    state: str
+    proof: str
+    confirmed_by: str | None
+    confirmed_at: str | None
+    accepted_at: str
+    settled_at: str | None
+    strategy: str | None
+    version: int | None
+    rule: str | None
+    platform: str | None
+    devices: list[str]
+
+
+class DeliveriesOut(Struct):
+    """Newest first. ``next`` null: there is no more; a page may be short though there is."""
+
+    deliveries: list[DeliveryOut]
+    next: str | None
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
+def delivery_out(row: ListedDelivery, delivery_id: str) -> DeliveryOut:
+    """As the API shows it."""
+    return DeliveryOut(
+        delivery_id=delivery_id,
+        message_id=row.message_id,
+        user_id=row.user_id,
+        class_=row.klass,
+        state=row.state,
+        proof=row.proof.name.lower(),
+        confirmed_by=row.confirmed_by,
+        confirmed_at=_time(row.confirmed_at),
+        accepted_at=rfc3339(row.accepted_at),
+        settled_at=_time(row.settled_at),
+        strategy=row.strategy,
+        version=row.version,
+        rule=row.rule,
+        platform=row.platform,
+        devices=list(row.devices),
+    )
+
+
+class ReasonOut(Struct, kw_only=True):
+    """How often which answer came."""
+
+    outcome: str
+    reason: str
+    count: int
+
+
+class ProviderOut(Struct, kw_only=True):
+    """One path. ``answers`` and ``receipt_s`` (median seconds from hand-over to proof) of the last ``window_s``."""
+
+    path: str
+    name: str
+    configured: bool
+    circuit: str
+    paused: bool
+    reason: str | None
+    since: str | None
+    answers: dict[str, int]
+    reasons: list[ReasonOut]
+    window_s: int
+    receipt_s: float | None
+    receipt_p95_s: float | None
+
+
+class ProvidersOut(Struct):
+    """All paths, also those without credentials."""
+
+    providers: list[ProviderOut]
+
+
+def provider_out(view: ProviderView) -> ProviderOut:
+    """As the API shows it."""
+    answers: dict[str, int] = {}
+    for (outcome, _), count in view.view.answers.items():
+        answers[outcome] = answers.get(outcome, 0) + count
+    return ProviderOut(
+        path=view.path,
+        name=view.name,
+        configured=view.configured,
+        circuit=view.view.state,
+        paused=view.view.paused,
+        reason=view.view.reason,
+        since=_time(view.view.since),
+        answers=answers,
+        reasons=[
+            ReasonOut(outcome=outcome, reason=reason, count=count)
+            for (outcome, reason), count in sorted(view.view.answers.items(), key=lambda item: -item[1])
+            if reason
+        ],
+        window_s=WINDOW // 1_000,
+        receipt_s=view.receipt_s,
+        receipt_p95_s=view.receipt_p95_s,
+    )
+
+
+class PauseIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Why; it is shown beside the path."""
+
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class DeadLetterParams(Struct, forbid_unknown_fields=True, kw_only=True):
+    """``before``: a page's ``next``."""
+
+    class_: ClassName | None = field(name="class", default=None)
+    user_id: Id | None = None
+    from_: TimeText | None = field(name="from", default=None)
+    to: TimeText | None = None
+    before: Annotated[str, Meta(pattern=r"^[0-9a-f]{20}$(?!\n)")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class DeadLetterOut(Struct, kw_only=True):
+    """A delivery that every step was tried for, without proof. ``replayed_as``: the new message's id."""
+
+    kind: str = "delivery"
+    id: str
+    message_id: str
+    user_id: str
+    class_: str = field(name="class")
+    at: str
+    accepted_at: str
+    reason: str = "exhausted"
+    rule: str | None
+    replayed_as: str | None
+
+
+class DeadLettersOut(Struct):
+    """Newest first."""
+
+    dead_letters: list[DeadLetterOut]
+    next: str | None
+
+
+class ReplayedOut(Struct, kw_only=True):
+    """The message under its new id; ``duplicate``: it had been replayed before."""
+
+    id: str
+    message_id: str
+    accepted_at: str
+    duplicate: bool
+
+
+#: For route parameters.
+PATHS = {path.value: path for path in Path}
+Detail = dict[str, Any]
