@@ -19,6 +19,7 @@ from dispatcher.hot.node_bus import RedisNodeBus
 from dispatcher.hot.presence import RedisPresences
 from dispatcher.hot.profiles import RedisProfiles
 from dispatcher.hot.push_caps import RedisPushCaps
+from dispatcher.hot.receipt_watch import RedisReceiptWatch
 from dispatcher.hot.shared_facts import RedisSharedFacts
 from dispatcher.hot.sign_ins import RedisSignIns
 from dispatcher.hot.store import HotStore
@@ -38,6 +39,8 @@ from dispatcher.ledger.operators import SqlOperators
 from dispatcher.ledger.rollups import SqlRollUps
 from dispatcher.ledger.sms_guard import SqlSmsGuard
 from dispatcher.ledger.strategies import SqlStrategyStore
+from dispatcher.ledger.templates import SqlTemplates
+from dispatcher.ledger.webhooks import SqlWebhooks
 from dispatcher.pipeline.facts import FactReader
 from dispatcher.pipeline.limits import BudgetReader
 from dispatcher.pipeline.parts import Hints, Parts, Rules
@@ -91,6 +94,7 @@ class OperatorStores:
     blocks: SqlBlocks
     replays: SqlReplays
     circuits: RedisCircuits
+    receipt_watch: RedisReceiptWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,8 @@ class Stores:
     deliveries: SqlDeliveries
     strategies: SqlStrategyStore
     audit: SqlAudit
+    templates: SqlTemplates
+    webhooks: SqlWebhooks
     books: SqlBooks
     epochs: SqlEpochs
     locks: RedisLocks
@@ -193,6 +199,8 @@ async def open_stores(
         deliveries=deliveries,
         strategies=strategies,
         audit=SqlAudit(engine),
+        templates=SqlTemplates(engine),
+        webhooks=SqlWebhooks(engine),
         books=SqlBooks(engine),
         epochs=SqlEpochs(engine),
         locks=RedisLocks(hot),
@@ -211,6 +219,7 @@ async def open_stores(
             blocks=SqlBlocks(engine),
             replays=SqlReplays(engine),
             circuits=circuits,
+            receipt_watch=RedisReceiptWatch(hot, shared_facts),
         ),
     )
 

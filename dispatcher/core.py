@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from dispatcher.bootstrap import Stores
 from dispatcher.carrier_desk import take_callback
 from dispatcher.domain.clock import SECOND, Clock, Millis
+from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.paths import Path
 from dispatcher.domain.requests import Accepted, DispatchRequest, ReceiptItem
@@ -23,7 +24,9 @@ from dispatcher.pipeline import books, look
 from dispatcher.pipeline.accept import Acceptor, Conflict
 from dispatcher.pipeline.dry_run import dry_run
 from dispatcher.pipeline.gather import Overflow
+from dispatcher.pipeline.held import ask_again
 from dispatcher.pipeline.pull import Puller
+from dispatcher.pipeline.quiet_hours import same_hours
 from dispatcher.pipeline.recall import recall
 from dispatcher.pipeline.receive import Receiver
 from dispatcher.ports.directory import Binding
@@ -32,6 +35,8 @@ from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.receiving import Acknowledged, Counts, DeviceAcks, InboxAnswer
 from dispatcher.settings import Settings
 from dispatcher.strategy_desk import StrategyDesk
+from dispatcher.template_desk import TemplateDesk
+from dispatcher.webhook_desk import WebhookDesk
 
 RECHECK_INBOX_S = 0.15
 
@@ -59,18 +64,24 @@ class AppCore(StrategyDesk):
         self.throttle = stores.parts.throttle
         self.device_tokens: DeviceTokens = stores.tokens
         self.sealer = stores.sealer
+        self.templates = stores.templates
+        self.webhooks = WebhookDesk(stores)
+        self._filling = TemplateDesk(stores)
         self.operations = OperatorDesk(stores, self.acceptor)
 
     # Dispatch
 
     async def accept(self, app: str, requests: Sequence[DispatchRequest], now: Millis) -> list[Accepted | Problem]:
-        results: list[Accepted | Problem] = []
-        for request, result in zip(requests, await self.acceptor.accept(app, requests, now), strict=True):
-            results.append(_answer(request, result))
-        return results
+        filled = await self._filling.fill(app, requests)
+        good = [one for one in filled if isinstance(one, DispatchRequest)]
+        results = iter(await self.acceptor.accept(app, good, now) if good else ())
+        return [one if isinstance(one, Problem) else _answer(one, next(results)) for one in filled]
 
     async def dry_run(self, app: str, request: DispatchRequest) -> Mapping[str, Any]:
-        return await dry_run(app, request, self.acceptor, self.parts, self.clock())
+        (filled,) = await self._filling.fill(app, [request])
+        if isinstance(filled, Problem):
+            raise filled
+        return await dry_run(app, filled, self.acceptor, self.parts, self.clock())
 
     async def message_state(self, app: str, message_id: str) -> Mapping[str, Any] | None:
         return await look.message_state(app, message_id, self.parts, self.clock())
@@ -80,6 +91,9 @@ class AppCore(StrategyDesk):
             return await look.timeline(app, message_id, user_id, self.parts, self.clock())
         except look.SeveralRecipients:
             raise Problem.invalid("user_id", "the message has several recipients: say whose timeline") from None
+
+    def measure_sms(self, text: str) -> int:
+        return self.parts.cut_sms(text, 255)[1]
 
     async def recall(self, app: str, message_id: str) -> bool:
         return await recall(app, message_id, self.parts, self.clock())
@@ -94,10 +108,12 @@ class AppCore(StrategyDesk):
             left = until - self.clock()
             if not answer.empty or left <= 0 or self.draining.is_set():
                 return answer.body
+            # wait_for can lose a cancellation that meets the end of what it waits for (Python 3.11)
+            drained = asyncio.ensure_future(self.draining.wait())
             try:
-                await asyncio.wait_for(self.draining.wait(), min(left / SECOND, RECHECK_INBOX_S))
-            except TimeoutError:
-                continue
+                await asyncio.wait({drained}, timeout=min(left / SECOND, RECHECK_INBOX_S))
+            finally:
+                drained.cancel()
 
     async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> ReceiptCounts:
         return await self.receiver.receive(app, items, now)
@@ -112,7 +128,11 @@ class AppCore(StrategyDesk):
         return found is not None and found[0] == identity.user_id and found[1].epoch == identity.epoch
 
     async def rebound(self, app: str, device_id: str, binding: Binding) -> None:
+        before = await self.profiles.get(app, [profile.user_id for profile in binding.profiles])
         await self.profiles.put(binding.profiles)
+        for profile in binding.profiles:
+            if not same_hours(before[profile.user_id], profile):
+                await ask_again(app, profile.user_id, self.parts, self.clock())
         if binding.moved_from is None:
             return
         frames: dict[str, list[BusFrame]] = defaultdict(list)
@@ -126,6 +146,11 @@ class AppCore(StrategyDesk):
                 )
         if frames:
             await self.parts.bus.send(frames)
+
+    async def user_changed(self, before: Profile | None, profile: Profile) -> None:
+        """What quiet hours hold is asked again where they changed."""
+        if before is not None and not same_hours(before, profile):
+            await ask_again(profile.app, profile.user_id, self.parts, self.clock())
 
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
         erased = await self.directory.delete_user(app, user_id, by, now)
@@ -148,13 +173,20 @@ class AppCore(StrategyDesk):
         return {
             "hot_store": await _fault(self._ping_hot()),
             "ledger": await _fault(self._ping_ledger()),
-            "broker": await _fault(self._ping_hot()),
+            "broker": await _fault(self._ping_broker()),
         }
 
     async def _ping_hot(self) -> None:
         await self.stores.hot.client.ping()
         if await self.parts.inboxes.epoch() == 0:
             raise RuntimeError("not rebuilt yet")
+
+    async def _ping_broker(self) -> None:
+        """The broker itself where it is another server than the hot store."""
+        if self.settings.broker_url is None:
+            await self.stores.hot.client.ping()
+        else:
+            await asyncio.to_thread(ping_broker, self.settings.broker_url.reveal())
 
     async def _ping_ledger(self) -> None:
         async with self.stores.engine.connect() as connection:
@@ -232,6 +264,15 @@ def _answer(request: DispatchRequest, result: Accepted | Exception) -> Accepted 
             return Problem(Kind.UNAVAILABLE, "the ledger is away; nothing was accepted", retry_after=SECOND)
         case _:
             raise result
+
+
+def ping_broker(url: str) -> None:
+    """Connects to Celery's broker and leaves; raises what its transport raises."""
+    from kombu.connection import Connection
+
+    broker: Any = Connection  # it ships without types
+    with broker(url, connect_timeout=1.5) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=1.5)
 
 
 async def _fault(check: Any) -> str | None:

@@ -13,7 +13,19 @@ from dispatcher.api.answers import on_error
 from dispatcher.api.core import Core
 from dispatcher.api.door import Door
 from dispatcher.api.hot_lane import HotLane
-from dispatcher.api.routes import devices, inbox, messages, operations, strategies, users
+from dispatcher.api.routes import (
+    apps,
+    devices,
+    inbox,
+    looking,
+    messages,
+    operations,
+    operators,
+    strategies,
+    templates,
+    users,
+    webhooks,
+)
 
 ROUTES = (
     *messages.ROUTES,
@@ -21,6 +33,11 @@ ROUTES = (
     *devices.ROUTES,
     *inbox.ROUTES,
     *strategies.ROUTES,
+    *templates.ROUTES,
+    *webhooks.ROUTES,
+    *apps.ROUTES,
+    *operators.ROUTES,
+    *looking.ROUTES,
     *operations.ROUTES,
 )
 

@@ -13,13 +13,17 @@ from msgspec import Struct
 
 from dispatcher.api.operations import Operations
 from dispatcher.domain.clock import Clock, Millis
+from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.requests import Accepted, Counts, DispatchRequest, InboxQuery, ReceiptItem
+from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
 from dispatcher.ports.directory import Apps, Audit, Binding, Directory, StrategyStore, StrategyVersion
 from dispatcher.ports.presence import Presences
 from dispatcher.ports.profiles import Profiles
+from dispatcher.ports.templates import Templates
 from dispatcher.ports.throttle import Throttle
+from dispatcher.ports.webhooks import Webhook, Webhooks
 from dispatcher.settings import Settings
 from dispatcher.telemetry import Metrics
 
@@ -57,6 +61,18 @@ class DocumentCheck(Struct, frozen=True, kw_only=True):
         return not self.errors
 
 
+class WebhookDoor(Protocol):
+    """Registering webhooks; everything else is asked of their store."""
+
+    @property
+    def store(self) -> Webhooks: ...
+
+    async def register(
+        self, app: str, url: str, events: Sequence[StatusEvent], secret: str | None, now: Millis
+    ) -> tuple[Webhook, str | None, bool]:
+        """The webhook, its secret where it was given or made now, and whether it is new. Problem 422."""
+
+
 class Core(Protocol):
     """Everything the routes call."""
 
@@ -91,6 +107,10 @@ class Core(Protocol):
     @property
     def throttle(self) -> Throttle: ...
     @property
+    def templates(self) -> Templates: ...
+    @property
+    def webhooks(self) -> WebhookDoor: ...
+    @property
     def operations(self) -> Operations: ...
     @property
     def device_tokens(self) -> DeviceTokens: ...
@@ -115,6 +135,9 @@ class Core(Protocol):
         Without *user_id* and with several recipients: Problem 422 for the field ``user_id``.
         """
 
+    def measure_sms(self, text: str) -> int:
+        """How many segments a text takes."""
+
     async def recall(self, app: str, message_id: str) -> bool:
         """Ends what is pending; False where the app has no such message. Repeating it changes nothing."""
 
@@ -138,6 +161,9 @@ class Core(Protocol):
     async def rebound(self, app: str, device_id: str, binding: Binding) -> None:
         """After bind, register or remove: writes profiles through; of a moved device, ends the old user's sessions and
         pending pushes. *binding* is what the directory returned."""
+
+    async def user_changed(self, before: Profile | None, profile: Profile) -> None:
+        """After a change of a user: what their quiet hours hold is asked again where those changed."""
 
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
         """Erases the user everywhere, what is in flight included; False where nothing was known of them."""

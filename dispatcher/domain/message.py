@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.template import LocalTexts
 
 
 class Priority(StrEnum):
@@ -58,6 +59,7 @@ class Message(Struct, frozen=True, array_like=True, kw_only=True):
     template: str | None = None
     params: dict[str, Any] | None = None
     not_before: Millis | None = None
+    texts: tuple[LocalTexts, ...] | None = None  #: of a template, by locale; the first is for everybody else
 
     @property
     def lane(self) -> Lane:

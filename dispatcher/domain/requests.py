@@ -17,6 +17,7 @@ from dispatcher.domain.clock import DAY, HOUR, MINUTE, SECOND, Millis, from_date
 from dispatcher.domain.delivery import Proof
 from dispatcher.domain.message import Priority
 from dispatcher.domain.paths import Path
+from dispatcher.domain.template import LocalTexts
 
 MAX_RECIPIENTS = 1_000  #: of one message
 MAX_BATCH_MESSAGES = 1_000
@@ -111,6 +112,8 @@ class DispatchRequest(Struct, frozen=True, kw_only=True):
     strategy: str | None = None
     not_before: Millis | None = None
     dry_run: bool = False
+    #: the template's texts, rendered by the core; no content of the caller's
+    texts: tuple[LocalTexts, ...] = ()
 
     @property
     def recipients(self) -> int:

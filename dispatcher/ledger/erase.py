@@ -118,6 +118,6 @@ def _emptied(content: bytes) -> bytes:
     message = _decode(content)
     return _encode(
         msgspec.structs.replace(
-            message, body=b"", notification=None, data=None, sms_text=None, collapse_key=None, params=None
+            message, body=b"", notification=None, data=None, sms_text=None, collapse_key=None, params=None, texts=None
         )
     )

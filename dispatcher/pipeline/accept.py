@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import randbits
 
-import msgspec
-
 from dispatcher.domain.clock import Millis, rfc3339
 from dispatcher.domain.ids import DeliveryRef, make_home
 from dispatcher.domain.message import Lane, Message, lane_of
@@ -18,13 +16,13 @@ from dispatcher.domain.requests import Accepted, DispatchRequest
 from dispatcher.pipeline.admit import admit_home
 from dispatcher.pipeline.gather import Gatherer
 from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.templating import body_of
 from dispatcher.ports.homes import Queue
 from dispatcher.ports.messages import Acceptance, StoredHome, StoredMessage, Submission, Verdict
 
 HOME_SIZE = 500
 WAITING = 20_000
 _log = logging.getLogger(__name__)
-_json = msgspec.json.Encoder().encode
 
 
 class Conflict(Exception):
@@ -177,13 +175,7 @@ class Acceptor:
 def build_message(app: str, request: DispatchRequest, now: Millis) -> Message:
     """The message as it is stored, with its content encoded once for all phones."""
     starts = max(request.not_before or now, now)
-    body = b'"message_id":%b,"class":%b,"notification":%b,"data":%b,"sent_at":"%b"' % (
-        _json(request.message_id),
-        _json(request.klass),
-        _json(request.notification),
-        _json(request.data),
-        rfc3339(now).encode(),
-    )
+    body = body_of(request.message_id, request.klass, request.notification, request.data, rfc3339(starts))
     return Message(
         app=app,
         message_id=request.message_id,
@@ -200,6 +192,7 @@ def build_message(app: str, request: DispatchRequest, now: Millis) -> Message:
         template=request.template,
         params=request.params or None,
         not_before=request.not_before,
+        texts=request.texts or None,
     )
 
 

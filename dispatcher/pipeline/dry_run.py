@@ -8,6 +8,7 @@ from dispatcher.domain.requests import DispatchRequest
 from dispatcher.pipeline.accept import Acceptor, build_message, unknown_user
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.plan import devices_for, facts_of
+from dispatcher.pipeline.templating import localised, variant_of
 from dispatcher.ports.homes import Recipient
 from strategies.engine import plan as plan_device
 from strategies.explain import ladder_view, planned_detail
@@ -38,9 +39,10 @@ async def dry_run(app: str, request: DispatchRequest, acceptor: Acceptor, parts:
             )
             continue
         strategy = shelf.pick(message.klass, message.strategy, user_id)
+        read = localised(message, request.texts[variant_of(request.texts, profile)]) if request.texts else message
         tracks = []
         for device in devices:
-            made = plan_device(facts_of(message, profile, device, known, strategy, shared, now), strategy)
+            made = plan_device(facts_of(read, profile, device, known, strategy, shared, now), strategy)
             tracks.append(
                 {
                     "device_id": device.device_id or None,

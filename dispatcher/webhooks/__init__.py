@@ -1,0 +1,1 @@
+"""The wire of status webhooks: whose addresses may be called, how a POST is signed, how it leaves."""
