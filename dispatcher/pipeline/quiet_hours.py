@@ -30,8 +30,9 @@ def local_hour(zone: str, now: Millis) -> int:
 
 def same_hours(one: Profile, other: Profile) -> bool:
     """Whether both profiles are quiet at the same times (wherever the app's default zone is)."""
-    hours = [(profile.quiet_from, profile.quiet_to, zone_of(profile, "")) for profile in (one, other)]
-    return hours[0] == hours[1]
+    if (one.quiet_from, one.quiet_to) != (other.quiet_from, other.quiet_to):
+        return False
+    return one.quiet_from is None or zone_of(one, "") == zone_of(other, "")
 
 
 def _device_zones(profile: Profile) -> Iterator[str | None]:

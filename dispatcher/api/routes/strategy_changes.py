@@ -51,7 +51,7 @@ async def rollback(request: HttpRequest) -> Answer:
         scopes=_STRATEGIES,
         query=NoParams,
         answers={204: None},
-        problems=(404, 409),
+        problems=(404,),
     ).opt(),
 )
 async def remove(request: HttpRequest) -> Answer:
@@ -61,7 +61,9 @@ async def remove(request: HttpRequest) -> Answer:
     try:
         gone = await core.strategies.delete(backend.app, name, by=backend.name, now=core.clock())
     except ValueError:
-        raise Problem.conflict("default owns what no other strategy does, so it stays; publish another one") from None
+        raise Problem.invalid(
+            "name", "default owns what no other strategy does, so it stays: publish another"
+        ) from None
     if not gone:
         raise Problem.not_found("strategy")
     return no_content()

@@ -85,8 +85,10 @@ async def put_user(request: HttpRequest) -> Answer:
         changed_phone_usable_from=now + core.settings.phone_change_cooldown,
         by=backend.name,
     )
+    before = (await core.directory.profiles(backend.app, [wanted])).get(wanted)
     profile, new = await core.directory.put_user(change, now)
     await core.profiles.put([profile])
+    await core.user_changed(before, profile)
     return answer(_shown(core, profile), 201 if new else 200)
 
 

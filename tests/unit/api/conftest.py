@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -29,10 +30,12 @@ from dispatcher.ports.directory import (
     StrategyVersion,
     UserChange,
 )
+from dispatcher.ports.learning import LearningSettings
 from dispatcher.ports.operations import Session
 from dispatcher.ports.presence import Presence
 from dispatcher.settings import Settings, load_settings
 from dispatcher.telemetry import Metrics
+from strategies.learn import Pin
 
 NOW = 1_900_000_000_000
 SECRET = "the-master-secret-of-these-tests-0123456789"
@@ -145,6 +148,8 @@ class MemoryStrategies:
             StrategyVersion(name="default", version=1, document="strategy: default\n", etag="e1", state="live")
         ]
         self.drafts: dict[str, StrategyVersion] = {}
+        self.learns = True
+        self.pins: dict[str, Pin] = {}
 
     async def published(self, app: str) -> list[StrategyVersion]:
         return [version for version in self.live if version.state == "live"]
@@ -170,6 +175,26 @@ class MemoryStrategies:
 
     async def version(self, app: str, name: str, version: int) -> StrategyVersion | None:
         return next((found for found in self.live if (found.name, found.version) == (name, version)), None)
+
+
+    async def delete(self, app: str, name: str, *, by: str, now: Millis) -> bool:
+        if name == "default":
+            raise ValueError(name)
+        before = len(self.live)
+        self.live = [version for version in self.live if version.name != name]
+        return len(self.live) < before
+
+    async def learning(self, app: str) -> LearningSettings:
+        return LearningSettings(enabled=self.learns, pins=self.pins)
+
+    async def switch_learning(self, app: str, enabled: bool, *, by: str, now: Millis) -> None:
+        self.learns = enabled
+
+    async def pin(self, app: str, key: str, pin: Pin | None, *, by: str, now: Millis) -> bool:
+        known = self.pins.pop(key, None)
+        if pin is not None:
+            self.pins[key] = pin
+        return pin is not None or known is not None
 
 
 class MemoryAudit:
@@ -253,6 +278,8 @@ class MemoryCore:
         self.receipts: list[ReceiptItem] = []
         self.pulls: list[tuple[str, str, str | None, InboxQuery, Millis]] = []
         self.callbacks: list[tuple[str, str, str, Mapping[str, str]]] = []
+        self.hours: list[tuple[Profile | None, Profile]] = []
+        self.windows: list[tuple[Millis, Millis]] = []
         self.rebindings: list[tuple[str, Binding]] = []
         self.faults: dict[str, str | None] = {"hot_store": None, "ledger": None, "broker": None}
         self.parked = asyncio.Event()
@@ -331,6 +358,33 @@ class MemoryCore:
 
     async def rebound(self, app: str, device_id: str, binding: Binding) -> None:
         self.rebindings.append((device_id, binding))
+
+    async def user_changed(self, before: Profile | None, profile: Profile) -> None:
+        self.hours.append((before, profile))
+
+    async def rollback_strategy(self, app: str, name: str, version: int, by: str, now: Millis) -> StrategyVersion:
+        earlier = await self.strategies.version(app, name, version)
+        if earlier is None:
+            raise KeyError(version)
+        return replace(earlier, version=99, percent=100)
+
+    async def version_figures(
+        self, app: str, name: str, since: Millis, until: Millis
+    ) -> Mapping[int, Mapping[str, Any]]:
+        self.windows.append((since, until))
+        return {1: {"deliveries": 3}}
+
+    async def simulate_facts(self, app: str, document: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"rule": "everyone", "document": document, "facts": facts}
+
+    async def simulate_recorded(
+        self, app: str, document: str, since: Millis, until: Millis, *, sample: float, segment_price: float
+    ) -> Mapping[str, Any]:
+        self.windows.append((since, until))
+        return {"decisions": 0, "sample": sample, "segment_price": segment_price}
+
+    async def learned_segments(self, app: str) -> Mapping[str, Any]:
+        return {"s:fcm:android:xiaomi:8.1:86": {"ack_rate": 0.5}}
 
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
         return self.directory.users.pop((app, user_id), None) is not None
