@@ -9,6 +9,7 @@ from dispatcher.cli.bench import bench
 from dispatcher.cli.client import device, send
 from dispatcher.cli.credentials import credentials
 from dispatcher.cli.demo import demo
+from dispatcher.cli.operators import operators
 from dispatcher.cli.processes import api, gateway, migrate, sandbox, schedule, worker
 from dispatcher.cli.up import up
 from dispatcher.settings import SettingsError
@@ -24,7 +25,7 @@ def pushpath() -> None:
 
 
 _COMMANDS = (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, credentials, doctor)
-for command in (*_COMMANDS, bench):
+for command in (*_COMMANDS, operators, bench):
     pushpath.add_command(command)
 
 

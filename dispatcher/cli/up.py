@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,11 @@ from dispatcher.embedded.probes import answers_http
 from dispatcher.embedded.up import UpContext, UpOptions, UpPlan, run_up
 from dispatcher.settings import Settings, configured, load_settings
 
+if TYPE_CHECKING:
+    from dispatcher.bootstrap import Stores
+
 APP_ID = "demo"
+CONSOLE_LOGIN = "admin"
 _PIDS = ("api", "gateway", "worker", "sweeper", "schedule", "console", "sandbox", "hot_store", "ledger")
 
 
@@ -92,7 +96,7 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
         "sandbox": sandbox,
         "app_id": APP_ID,
         "api_key": api_key,
-        "console_login": None,
+        "console_login": {"login": CONSOLE_LOGIN, "password": kept["console_password"]},
         "config": str(config),
     }
     return UpPlan(
@@ -194,6 +198,7 @@ async def _seed(settings: Settings, data: Path, ports: Mapping[str, int], kept: 
             _, key = await stores.apps.create_key(APP_ID, "pushpath up", scopes, now)
             kept["api_key"] = key
             _write_private(data / "secrets.json", json.dumps(kept))
+        await _console_login(stores, data, kept)
         found = ensure_credentials(data / "sandbox", f"http://{HOST}:{ports['fcm']}/token")
         ca_file = str(ensure_certificate(data / "sandbox", HOST).authority.absolute())
         documents = {
@@ -222,6 +227,19 @@ async def _seed(settings: Settings, data: Path, ports: Mapping[str, int], kept: 
         return key
     finally:
         await stores.close()
+
+
+async def _console_login(stores: "Stores", data: Path, kept: dict[str, str]) -> None:
+    """An admin for the console, with a password of this data directory's own."""
+    from dispatcher.passwords import Passwords
+    from dispatcher.ports.operations import Role
+
+    if "console_password" in kept and await stores.desk.operators.password_hash(CONSOLE_LOGIN) is not None:
+        return
+    kept.setdefault("console_password", secrets.token_urlsafe(15))
+    _write_private(data / "secrets.json", json.dumps(kept))
+    hashed = await Passwords().hash(kept["console_password"])
+    await stores.desk.operators.put_operator(CONSOLE_LOGIN, Role.ADMIN, None, hashed, stores.clock())
 
 
 def _announce(document: Mapping[str, Any]) -> None:
