@@ -195,6 +195,7 @@ class AppCore(StrategyDesk):
     async def close(self) -> None:
         """Ends what was begun behind answers, then the stores."""
         await self.acceptor.close()
+        await self.receiver.sightings.close()
         await self.stores.close()
 
 

@@ -34,6 +34,8 @@ class PushToken(Struct, frozen=True, array_like=True, kw_only=True):
     topic: str | None = None
     state: TokenState = TokenState.ACTIVE
     registered_at: Millis = 0
+    ended_at: Millis | None = None  #: since when it is dead or stale
+    reason: str | None = None  #: why: the provider's word, replaced, moved, unseen, idle
 
     @property
     def masked(self) -> str:

@@ -12,7 +12,7 @@ from dispatcher.ledger.engine import Connection
 _DEVICE = """
 json_build_array(d.device_id, d.epoch, d.platform, coalesce((
     SELECT json_agg(json_build_array(t.path, t.kind, t.value, nullif(t.environment, ''), t.topic, t.state,
-        t.registered_at) ORDER BY t.registered_at DESC, t.path)
+        t.registered_at, t.ended_at, t.reason) ORDER BY t.registered_at DESC, t.path)
     FROM device_tokens t WHERE t.app = d.app AND t.device_id = d.device_id
 ), '[]'::json), d.alerts_enabled, d.app_version, d.os_version, d.manufacturer, d.locale, d.time_zone, d.last_seen)
 """

@@ -39,6 +39,8 @@ class Puller:
 
     async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, now: Millis) -> InboxAnswer:
         """One page. Raises ``ForeignCursor``. Without *device_id* (a backend looks) a cursor proves nothing."""
+        if device_id is not None:
+            self._receiver.sightings.note(app, device_id, now)
         epoch = await self._parts.inboxes.epoch()
         if query.after is not None:
             page = await self._since(app, user_id, device_id, query, epoch, now)

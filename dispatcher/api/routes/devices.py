@@ -98,6 +98,8 @@ async def _shown(request: HttpRequest, app: str, user_id: str, device: Device) -
                 topic=token.topic,
                 state=token.state,
                 since=rfc3339(token.registered_at),
+                ended_at=rfc3339(token.ended_at) if token.ended_at is not None else None,
+                reason=token.reason,
             )
             for token in device.tokens
         ],

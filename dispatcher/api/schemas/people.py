@@ -92,6 +92,8 @@ class TokenOut(Struct, kw_only=True):
     topic: str | None
     state: str
     since: str
+    ended_at: str | None = None
+    reason: str | None = None  #: why it is dead or stale
 
 
 class PresenceOut(Struct, kw_only=True):
