@@ -87,7 +87,8 @@ async def test_a_home_archived_while_the_audit_looks_is_not_sent_again(world: An
     await world.work()
     world.now += MINUTE
     messages = world.stores.parts.messages
-    read, done = messages.open_homes, []
+    read = messages.open_homes
+    done: list[bool] = []
 
     async def then_archived(*args: Any, **more: Any) -> Any:
         homes = await read(*args, **more)
