@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from dispatcher.cli.admin import _with_stores
 from dispatcher.cli.options import config_option, json_option, show
+from dispatcher.cli.stores import with_stores
 from dispatcher.domain.clock import Millis, system_clock
 from dispatcher.domain.requests import parse_duration, parse_time
 from dispatcher.errors import Problem
@@ -155,7 +155,7 @@ def _asked(config: Path | None, work: Callable[[Any], Awaitable[Result]]) -> Res
     from dispatcher.ports.directory import StaleDraft
 
     try:
-        result: Result = _with_stores(config, work)
+        result: Result = with_stores(config, work)
         return result
     except Problem as problem:
         faults = "\n".join(f"  {error.field}: {error.message}" for error in problem.body.errors)
