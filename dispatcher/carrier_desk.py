@@ -1,6 +1,7 @@
 """Carriers' signed callbacks: checked against the public URL, ranked, then applied as evidence."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -9,25 +10,31 @@ from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
 from dispatcher.domain.ids import AttemptRef, parse_attempt_id
 from dispatcher.domain.paths import Path
+from dispatcher.domain.requests import CarrierCallback
 from dispatcher.errors import Kind, Problem
 from dispatcher.pipeline.receive import Receiver
-from providers.credentials import BadCredentials, SmsCredentials, read_credentials
-from providers.sms.status import BadSignature, CarrierStatus, NumberVerdict
-from providers.sms.twilio.callbacks import parse_callback
+from providers.credentials import (
+    BadCredentials,
+    CarrierCredentials,
+    HttpCarrierCredentials,
+    SmsCredentials,
+    carriers_of,
+    read_credentials,
+)
+from providers.sms.http_carrier.callbacks import parse_http_callback, parse_http_inbound
+from providers.sms.status import BadSignature, CarrierStatus
+from providers.sms.twilio.callbacks import parse_callback, parse_inbound
 
-_CARRIERS = frozenset({"twilio"})
+Found = TypeVar("Found")
+
+#: By the name in the callback's address.
+_CARRIERS: Mapping[str, type[CarrierCredentials]] = {"twilio": SmsCredentials, "http": HttpCarrierCredentials}
 
 
 async def take_callback(
-    stores: Stores,
-    receiver: Receiver,
-    provider: str,
-    attempt_id: str,
-    url: str,
-    params: Mapping[str, str],
-    signature: str,
+    stores: Stores, receiver: Receiver, provider: str, attempt_id: str, callback: CarrierCallback
 ) -> None:
-    """Raises Problem NOT_FOUND or BAD_SIGNATURE; then nothing was changed."""
+    """Raises Problem NOT_FOUND, BAD_SIGNATURE or MALFORMED; then nothing was changed."""
     attempt = parse_attempt_id(attempt_id)
     found = await _whose(stores, attempt) if attempt is not None and provider in _CARRIERS else None
     if attempt is None or found is None:
@@ -35,14 +42,52 @@ async def take_callback(
     app, user_id = found
     if stores.ids.read_attempt(attempt_id, app, user_id) is None:
         raise Problem(Kind.NOT_FOUND, "no such attempt")
-    credentials = await _credentials(stores, app)
-    if credentials is None:
+
+    def read(credentials: CarrierCredentials) -> CarrierStatus:
+        if isinstance(credentials, SmsCredentials):
+            return parse_callback(*_signed(stores, callback), credentials.auth_token)
+        return parse_http_callback(callback.body, callback.headers, credentials.secret, stores.clock())
+
+    status = await _read(stores, app, provider, read)
+    await _apply(stores, receiver, app, user_id, attempt, attempt_id, status)
+
+
+async def take_inbound(stores: Stores, provider: str, app: str, callback: CarrierCallback) -> None:
+    """A text from a phone: STOP keeps its number from further ones, START lifts that. Raises as above."""
+
+    def read(credentials: CarrierCredentials) -> tuple[str, bool | None]:
+        if isinstance(credentials, SmsCredentials):
+            return parse_inbound(*_signed(stores, callback), credentials.auth_token)
+        return parse_http_inbound(callback.body, callback.headers, credentials.secret, stores.clock())
+
+    sender, opted_out = await _read(stores, app, provider, read)
+    number, guard = stores.sealer.number_hash(sender), stores.parts.sms_guard
+    if opted_out is True:
+        await guard.suppress_number(app, number, "opted_out", stores.clock())
+    elif opted_out is False:
+        await guard.lift_suppression(app, number)
+
+
+def _signed(stores: Stores, callback: CarrierCallback) -> tuple[str, Mapping[str, str], str]:
+    """Public address, form and signature of a Twilio request, rebuilt from configuration behind a proxy."""
+    url = stores.settings.public_url.rstrip("/") + callback.url_path
+    return url, callback.form, callback.headers.get("x-twilio-signature", "")
+
+
+async def _read(stores: Stores, app: str, provider: str, read: Callable[[CarrierCredentials], Found]) -> Found:
+    """What a callback says under whichever of the app's credentials for that carrier signed it."""
+    kind = _CARRIERS.get(provider)
+    own = [one for one in await _credentials(stores, app) if kind is not None and isinstance(one, kind)]
+    if not own:
         raise Problem(Kind.NOT_FOUND, "no such carrier for this app")
-    try:
-        status = parse_callback(url, params, signature, credentials.auth_token)
-    except BadSignature:
-        raise Problem(Kind.BAD_SIGNATURE, "the callback is not signed by the carrier") from None
-    await _apply(stores, receiver, app, user_id, attempt, attempt_id, status, params)
+    for credentials in own:
+        try:
+            return read(credentials)
+        except BadSignature:
+            continue
+        except ValueError as fault:
+            raise Problem.malformed(f"the callback cannot be read: {fault}") from None
+    raise Problem(Kind.BAD_SIGNATURE, "the callback is not signed by the carrier")
 
 
 async def _apply(
@@ -53,15 +98,14 @@ async def _apply(
     attempt: AttemptRef,
     attempt_id: str,
     status: CarrierStatus,
-    params: Mapping[str, str],
 ) -> None:
     now = stores.clock()
     guard = stores.parts.sms_guard
     moved = await guard.status(
         app, attempt_id, status.status, status.rank, error=status.error, segments=status.segments, now=now
     )
-    if status.number is NumberVerdict.SUPPRESS and params.get("To"):
-        await guard.suppress_number(app, stores.sealer.number_hash(params["To"]), status.status, now)
+    if status.number is not None:
+        await guard.suppress_attempt(app, attempt_id, f"{status.number}_{status.error or status.status}", now)
     if not moved:
         return
     await _tell(stores, receiver, app, user_id, attempt, attempt_id, status, now)
@@ -99,12 +143,11 @@ async def _whose(stores: Stores, attempt: AttemptRef) -> tuple[str, str] | None:
     return (rows[0].app, rows[0].user_id) if rows else None
 
 
-async def _credentials(stores: Stores, app: str) -> SmsCredentials | None:
+async def _credentials(stores: Stores, app: str) -> tuple[CarrierCredentials, ...]:
     sealed = await stores.apps.credentials(app, Path.SMS)
     if sealed is None:
-        return None
+        return ()
     try:
-        found = read_credentials(Path.SMS, stores.sealer.open(sealed))
+        return carriers_of(read_credentials(Path.SMS, stores.sealer.open(sealed)))
     except (BadCredentials, msgspec.MsgspecError):
-        return None
-    return found if isinstance(found, SmsCredentials) else None
+        return ()

@@ -15,7 +15,7 @@ from dispatcher.api.operations import Operations
 from dispatcher.domain.clock import Clock, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
-from dispatcher.domain.requests import Accepted, Counts, DispatchRequest, InboxQuery, ReceiptItem
+from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
 from dispatcher.ports.directory import Apps, Audit, Binding, Directory, StrategyStore, StrategyVersion
@@ -147,13 +147,14 @@ class Core(Protocol):
     async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> Counts:
         """Applies receipts before it answers."""
 
-    async def sms_callback(
-        self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str
-    ) -> None:
-        """A carrier's status. *url_path*: path and query as received; the public URL in front is a setting.
+    async def sms_callback(self, provider: str, attempt_id: str, callback: CarrierCallback) -> None:
+        """A carrier's status; the public URL in front of its path is a setting.
 
-        Raises Problem BAD_SIGNATURE (nothing was changed) or NOT_FOUND (no such provider or attempt).
+        Raises Problem BAD_SIGNATURE or MALFORMED (nothing was changed) or NOT_FOUND (no such provider or attempt).
         """
+
+    async def sms_inbound(self, provider: str, app: str, callback: CarrierCallback) -> None:
+        """A text that a phone sent to us (START, STOP). Raises as :meth:`sms_callback`."""
 
     async def is_bound(self, identity: DeviceIdentity) -> bool:
         """Whether the token's epoch is still the device's, and its user the token's."""

@@ -174,6 +174,15 @@ class ReceiptItem(Struct, frozen=True, kw_only=True):
     at: Millis | None = None
 
 
+class CarrierCallback(Struct, frozen=True, kw_only=True):
+    """A request that a carrier signed, as it came. ``url_path``: path and query; ``headers`` by lower-case name."""
+
+    url_path: str
+    headers: Mapping[str, str]
+    body: bytes
+    form: Mapping[str, str]  #: empty where the body is no form
+
+
 class Counts(Struct, frozen=True, kw_only=True):
     """What became of a list of receipts; the three sum up to its length."""
 

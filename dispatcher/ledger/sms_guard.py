@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from dispatcher.domain.clock import Millis
 from dispatcher.ledger.engine import Connection, ask, ask_together
 from dispatcher.ledger.locks import hold, lock_key
-from dispatcher.ports.sms_guard import Refusal, Sharer, SmsCap, SmsRequest
+from dispatcher.ports.sms_guard import Refusal, Sharer, SmsCap, SmsRequest, SmsRow
 
 RESERVED, SENT, RELEASED = "reserved", "sent", "released"
 
@@ -37,6 +37,11 @@ SELECT count(*) FROM sms_reservations WHERE app = $1 AND prefix = $2 AND reserve
 _SPENT = """
 SELECT coalesce(sum(segments), 0)::bigint FROM sms_reservations
 WHERE app = $1 AND reserved_at > $2 AND state <> 'released'
+"""
+#: Primary key of sms_reservations.
+_OF_MESSAGE = """
+SELECT user_id, state, status, sent_at FROM sms_reservations
+WHERE app = $1 AND message_id = $2 AND state <> 'released' ORDER BY user_id
 """
 _RESERVE = """
 INSERT INTO sms_reservations (app, message_id, user_id, attempt_id, number_hash, prefix, segments, coalesce_key, state,
@@ -89,6 +94,11 @@ WHERE app = $1 AND attempt_id = $2
 _SUPPRESS = """
 INSERT INTO sms_suppressions (app, number_hash, reason, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 """
+#: Index sms_reservations_attempt.
+_SUPPRESS_OF = """
+INSERT INTO sms_suppressions (app, number_hash, reason, at)
+SELECT app, number_hash, $3, $4 FROM sms_reservations WHERE app = $1 AND attempt_id = $2 ON CONFLICT DO NOTHING
+"""
 _LIFT = "DELETE FROM sms_suppressions WHERE app = $1 AND number_hash = $2"
 
 
@@ -132,6 +142,17 @@ class SqlSmsGuard:
 
         return await ask(self._engine, work)
 
+    async def of_message(self, app: str, message_id: str) -> Sequence[SmsRow]:
+        """See the port."""
+
+        async def work(connection: Connection) -> list[SmsRow]:
+            return [
+                SmsRow(user_id=row["user_id"], state=row["state"], status=row["status"], sent_at=row["sent_at"])
+                for row in await connection.fetch(_OF_MESSAGE, app, message_id)
+            ]
+
+        return await ask(self._engine, work)
+
     async def spent(self, app: str, *, window_ms: Millis, now: Millis) -> int:
         """Segments reserved and sent in the rolling window that ends now."""
 
@@ -169,6 +190,10 @@ class SqlSmsGuard:
     async def suppress_number(self, app: str, number_hash: bytes, reason: str, now: Millis) -> None:
         """See the port; the first reason stays."""
         await self._write(_SUPPRESS, app, number_hash, reason, now)
+
+    async def suppress_attempt(self, app: str, attempt_id: str, reason: str, now: Millis) -> None:
+        """See the port."""
+        await self._write(_SUPPRESS_OF, app, attempt_id, reason, now)
 
     async def lift_suppression(self, app: str, number_hash: bytes) -> None:
         """See the port."""

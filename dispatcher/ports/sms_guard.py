@@ -70,6 +70,16 @@ class SmsRequest:
     joiners: Sequence[Joiner] = ()  #: who share its status if it may go
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsRow:
+    """One text. ``state``: ``reserved`` (it may be leaving just now) or ``sent``; ``status``: the carrier's word."""
+
+    user_id: str
+    state: str
+    status: str | None
+    sent_at: Millis | None
+
+
 class SmsGuard(Protocol):
     """SMS reservations, decided in one transaction."""
 
@@ -96,8 +106,14 @@ class SmsGuard(Protocol):
     async def suppress_number(self, app: str, number_hash: bytes, reason: str, now: Millis) -> None:
         """Never again to this number, until lifted."""
 
+    async def suppress_attempt(self, app: str, attempt_id: str, reason: str, now: Millis) -> None:
+        """The same for the number that an attempt went to."""
+
     async def lift_suppression(self, app: str, number_hash: bytes) -> None:
         """START, or a corrected number."""
+
+    async def of_message(self, app: str, message_id: str) -> Sequence[SmsRow]:
+        """The texts of one message that went out or may be on their way, by user."""
 
     async def spent(self, app: str, *, window_ms: Millis, now: Millis) -> int:
         """Segments reserved and sent in the rolling window that ends now."""

@@ -21,10 +21,12 @@ from dispatcher.api.schemas.inbox import (
 )
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.domain.clock import Millis
-from dispatcher.domain.requests import Counts, InboxQuery, ReceiptItem
+from dispatcher.domain.requests import CarrierCallback, Counts, InboxQuery, ReceiptItem
 from dispatcher.errors import Kind, Problem
 
 MAX_CALLBACK_BYTES = 64 * 1024
+#: Headers by which carriers sign: Twilio's, and the Standard Webhooks scheme's.
+_SIGNATURES = ("x-twilio-signature", "webhook-signature")
 _CANCEL_TRIES, _CANCEL_AGAIN_S = 20, 0.1
 
 
@@ -127,30 +129,57 @@ async def receipts(request: HttpRequest) -> Answer:
     return answer(counts)
 
 
+async def _callback(request: HttpRequest) -> CarrierCallback:
+    """What a carrier posted. An unsigned one is 403 before anything is read into it."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if not any(headers.get(name) for name in _SIGNATURES):
+        raise Problem(Kind.BAD_SIGNATURE, "the callback is not signed")
+    body = await request.body()
+    is_form = not headers.get("content-type", "").startswith("application/json")
+    path, query = request.scope["raw_path"].partition(b"?")[0], request.scope["query_string"]
+    return CarrierCallback(
+        url_path=(path + b"?" + query if query else path).decode("ascii", "replace"),
+        headers=headers,
+        body=body,
+        form=read_form(body) if is_form else {},
+    )
+
+
+def _signed_by_carrier(summary: str) -> dict[str, Any]:
+    return Contract(
+        summary=summary,
+        tag="Inbox",
+        signed="X-Twilio-Signature or webhook-signature",
+        body=dict[str, str],
+        media=("application/x-www-form-urlencoded", "application/json"),
+        answers={204: None},
+        problems=(403, 404, 413),
+    ).opt()
+
+
 @post(
     "/v1/callbacks/sms/{provider:str}/{attempt_id:str}",
     request_max_body_size=MAX_CALLBACK_BYTES,
-    opt=Contract(
-        summary="A carrier's signed status",
-        tag="Inbox",
-        signed="X-Twilio-Signature",
-        body=dict[str, str],
-        media=("application/x-www-form-urlencoded",),
-        answers={204: None},
-        problems=(403, 404, 413),
-    ).opt(),
+    opt=_signed_by_carrier("A carrier's signed status"),
 )
 async def sms_callback(request: HttpRequest) -> Answer:
     """A bad signature is 403 and changes nothing."""
-    params = read_form(await request.body())
-    signature = request.headers.get("x-twilio-signature", "")
-    if not signature:
-        raise Problem(Kind.BAD_SIGNATURE, "the callback is not signed")
-    path, query = request.scope["raw_path"].partition(b"?")[0], request.scope["query_string"]
-    url_path = (path + b"?" + query if query else path).decode("ascii", "replace")
+    callback = await _callback(request)
     provider, attempt_id = path_id(request, "provider"), path_id(request, "attempt_id")
-    await core_of(request).sms_callback(provider, attempt_id, url_path, params, signature)
+    await core_of(request).sms_callback(provider, attempt_id, callback)
     return no_content()
 
 
-ROUTES = (inbox, receipts, sms_callback)
+@post(
+    "/v1/callbacks/sms/{provider:str}/{app_id:str}/inbound",
+    request_max_body_size=MAX_CALLBACK_BYTES,
+    opt=_signed_by_carrier("A text from a phone, signed by the carrier"),
+)
+async def sms_inbound(request: HttpRequest) -> Answer:
+    """STOP keeps the number from further texts of the app, START lifts that; other texts change nothing."""
+    callback = await _callback(request)
+    await core_of(request).sms_inbound(path_id(request, "provider"), path_id(request, "app_id"), callback)
+    return no_content()
+
+
+ROUTES = (inbox, receipts, sms_callback, sms_inbound)

@@ -14,6 +14,7 @@ import msgspec
 
 from dispatcher.domain.clock import MINUTE, SECOND, Millis
 from providers.sms.http_carrier.provider import NUMBER_CODES
+from providers.sms.opt_out import opt_out_of
 from providers.sms.status import BadSignature, CarrierStatus
 from providers.sms.twilio.callbacks import RANKS
 
@@ -27,7 +28,13 @@ class _Status(msgspec.Struct):
     segments: int | None = None
 
 
+class _Inbound(msgspec.Struct):
+    sender: str = msgspec.field(name="from")
+    text: str = ""
+
+
 _decode = msgspec.json.Decoder(_Status).decode
+_decode_inbound = msgspec.json.Decoder(_Inbound).decode
 
 
 def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
@@ -36,12 +43,7 @@ def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
     return "v1," + b64encode(hmac.digest(secret.encode(), signed, sha256)).decode()
 
 
-def parse_http_callback(body: bytes, headers: Mapping[str, str], secret: str, now: Millis) -> CarrierStatus:
-    """Reads a callback; *headers* by lower-case name.
-
-    Raises :class:`~providers.sms.status.BadSignature` for what the carrier did not sign or signed too long ago, and
-    ValueError for a signed body that is no status.
-    """
+def _verify(body: bytes, headers: Mapping[str, str], secret: str, now: Millis) -> None:
     timestamp = headers.get("webhook-timestamp", "")
     expected = sign(secret, headers.get("webhook-id", ""), timestamp, body).encode()
     given = headers.get("webhook-signature", "").split(" ")
@@ -50,6 +52,28 @@ def parse_http_callback(body: bytes, headers: Mapping[str, str], secret: str, no
     fresh = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12
     if not fresh or abs(int(timestamp) * SECOND - now) > TOLERANCE:
         raise BadSignature("the callback is not of this moment")
+
+
+def parse_http_inbound(body: bytes, headers: Mapping[str, str], secret: str, now: Millis) -> tuple[str, bool | None]:
+    """Who texted us (``{"from", "text"}``), and whether that stops (True) or starts (False) texts to them.
+
+    Raises as :func:`parse_http_callback` does.
+    """
+    _verify(body, headers, secret, now)
+    try:
+        found = _decode_inbound(body)
+    except msgspec.MsgspecError as fault:
+        raise ValueError(f"no text: {fault}") from None
+    return found.sender, opt_out_of(found.text)
+
+
+def parse_http_callback(body: bytes, headers: Mapping[str, str], secret: str, now: Millis) -> CarrierStatus:
+    """Reads a callback; *headers* by lower-case name.
+
+    Raises :class:`~providers.sms.status.BadSignature` for what the carrier did not sign or signed too long ago, and
+    ValueError for a signed body that is no status.
+    """
+    _verify(body, headers, secret, now)
     try:
         found = _decode(body)
     except msgspec.MsgspecError as fault:

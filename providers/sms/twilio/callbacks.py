@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from twilio.request_validator import RequestValidator
 
+from providers.sms.opt_out import opt_out_of
 from providers.sms.status import BadSignature, CarrierStatus
 from providers.sms.twilio.errors import number_verdict
 
@@ -55,17 +56,27 @@ class _Form:
         return values[-1] if values else None
 
 
-def parse_callback(
+def verified_form(
     url: str, params: Mapping[str, str] | Iterable[tuple[str, str]], signature: str, auth_token: str
-) -> CarrierStatus:
-    """Reads a callback's form. *url*: the public one (:func:`callback_url`), as Twilio saw it.
+) -> "_Form":
+    """The form of a request that Twilio signed. Raises :class:`~providers.sms.status.BadSignature`.
 
-    Raises :class:`~providers.sms.status.BadSignature`. All parameters count for the signature, unknown ones too. A
-    status we do not know has the lowest rank and ends nothing.
+    *url*: the public one, as Twilio saw it. All parameters count for the signature, unknown ones too.
     """
     form = _Form(params.items() if isinstance(params, Mapping) else params)
     if not signature or not RequestValidator(auth_token).validate(url, form, signature):
         raise BadSignature("the callback's signature is not Twilio's")
+    return form
+
+
+def parse_callback(
+    url: str, params: Mapping[str, str] | Iterable[tuple[str, str]], signature: str, auth_token: str
+) -> CarrierStatus:
+    """Reads a status callback (:func:`callback_url`); see :func:`verified_form`.
+
+    A status we do not know has the lowest rank and ends nothing.
+    """
+    form = verified_form(url, params, signature, auth_token)
     status = (form.last("MessageStatus") or form.last("SmsStatus") or "").lower()
     rank = RANKS.get(status, -1)
     error = form.last("ErrorCode")
@@ -80,3 +91,9 @@ def parse_callback(
         number=number_verdict(error),
         reference=form.last("MessageSid") or form.last("SmsSid"),
     )
+
+
+def parse_inbound(url: str, params: Mapping[str, str], signature: str, auth_token: str) -> tuple[str, bool | None]:
+    """Who texted us, and whether that stops (True) or starts (False) texts to them; see :func:`verified_form`."""
+    form = verified_form(url, params, signature, auth_token)
+    return form.last("From") or "", opt_out_of(form.last("Body") or "", form.last("OptOutType"))

@@ -16,7 +16,7 @@ from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Platform, Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.ids import ForeignCursor
-from dispatcher.domain.requests import Accepted, Counts, DispatchRequest, InboxQuery, ReceiptItem
+from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
 from dispatcher.errors import Kind, Problem
 from dispatcher.ports.directory import (
     ApiKey,
@@ -175,7 +175,6 @@ class MemoryStrategies:
 
     async def version(self, app: str, name: str, version: int) -> StrategyVersion | None:
         return next((found for found in self.live if (found.name, found.version) == (name, version)), None)
-
 
     async def delete(self, app: str, name: str, *, by: str, now: Millis) -> bool:
         if name == "default":
@@ -343,14 +342,15 @@ class MemoryCore:
         known = sum((app, item.message_id) in self.messages for item in items)
         return Counts(accepted=known, unknown=len(items) - known, duplicate=0)
 
-    async def sms_callback(
-        self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str
-    ) -> None:
+    async def sms_callback(self, provider: str, attempt_id: str, callback: CarrierCallback) -> None:
         if provider != "twilio":
             raise Problem.not_found("provider")
-        if signature != "good":
+        if callback.headers.get("x-twilio-signature") != "good":
             raise Problem(Kind.BAD_SIGNATURE, "the signature does not match")
-        self.callbacks.append((provider, attempt_id, url_path, params))
+        self.callbacks.append((provider, attempt_id, callback.url_path, callback.form))
+
+    async def sms_inbound(self, provider: str, app: str, callback: CarrierCallback) -> None:
+        self.callbacks.append((provider, app, callback.url_path, callback.form))
 
     async def is_bound(self, identity: DeviceIdentity) -> bool:
         bound = self.directory.owner.get((identity.app, identity.device_id))
