@@ -82,6 +82,8 @@ class Gatherer(Generic[Item, Result]):
     async def _flush_once(self, taken: Sequence[tuple[Item, "asyncio.Future[Result]"]]) -> None:
         try:
             results = await self._flush([item for item, _ in taken])
+            if len(results) != len(taken):
+                raise ValueError(f"{len(taken)} items were flushed and {len(results)} were answered")
         except Exception as error:  # noqa: BLE001 - whatever it was, every caller must hear of it
             results = [error] * len(taken)
         for (_, future), result in zip(taken, results, strict=True):

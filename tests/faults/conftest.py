@@ -201,7 +201,8 @@ class Installation:
 
     def requests(self, end: str) -> list[dict[str, Any]]:
         """Everything one simulator received."""
-        control, found = self.document["sandbox"]["control_url"], []
+        control = self.document["sandbox"]["control_url"]
+        found: list[dict[str, Any]] = []
         while True:
             after = found[-1]["n"] if found else 0
             page = httpx.get(f"{control}/control/{end}/requests?after={after}", trust_env=False).json()["requests"]

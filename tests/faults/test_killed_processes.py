@@ -50,7 +50,7 @@ async def acknowledge(up: Any, found: list[dict[str, Any]], users: dict[str, str
 
 
 async def owners(up: Any, *message_ids: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for message_id in message_ids:
         response = await up.call("GET", f"/v1/messages/{message_id}")
         found |= {one["delivery_id"]: one["user_id"] for one in response.json()["deliveries"]}
