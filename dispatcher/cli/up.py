@@ -78,7 +78,7 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
     """Migrates, seeds, and names the processes."""
     data = context.data_dir
     pick = context.ports.pick
-    ports = {"api": pick(8080), "gateway": pick(8081), "console": pick(8082)}
+    ports = {"api": pick(8080), "gateway": pick(8081)}
     ports.update({name: pick(8090 + at) for at, name in enumerate(_SANDBOX_PORTS)})
     kept = _kept(data)
     defaults = {
@@ -90,9 +90,6 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
         "api_port": ports["api"],
         "gateway_port": ports["gateway"],
         "metrics_dir": str(data / "metrics"),
-        "console_port": ports["console"],
-        "console_sandbox_url": f"http://{HOST}:{ports['control']}",
-        "console_dir": str(data / "console"),
     }
     settings = load_settings(None, os.environ, defaults)
     config = _write_config(data, {**defaults, **given})
@@ -107,7 +104,7 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
     document = {
         "api_url": f"http://{HOST}:{ports['api']}",
         "gateway_url": f"ws://{HOST}:{ports['gateway']}/v1/connect",
-        "console_url": f"http://{HOST}:{ports['console']}",
+        "console_url": None,
         "sandbox": sandbox,
         "app_id": APP_ID,
         "api_key": api_key,
@@ -155,13 +152,6 @@ def _children(config: Path, data: Path, ports: Mapping[str, int]) -> list[ChildS
         ),
         ChildSpec(name="worker", argv=_program("worker", "--no-sweep"), stop_order=2, **celery),
         ChildSpec(name="sweeper", argv=_program("worker", "--sweep"), stop_order=2, **celery),
-        ChildSpec(
-            name="console",
-            argv=_program("console"),
-            env=env,
-            stop_order=0,
-            ready=answers_http(ports["console"], "/healthz"),
-        ),
         ChildSpec(name="schedule", argv=_program("schedule"), env=env, stop_order=1),
     ]
 
