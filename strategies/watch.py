@@ -1,7 +1,8 @@
 """Whether a path's receipts come as they usually do: a provider can say yes to everything and deliver nothing.
 
 What is counted are attempts whose wait is over: proven (with the time it took) or in vain. A path is compared with its
-own longer past only; how good that is does not matter. Everything here is a value and a pure function.
+own longer past only; how good that is does not matter. A provider that mostly gives no answer at all (stalled, away) is
+unwell whatever was usual. Everything here is a value and a pure function.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +30,10 @@ PROBES_HEARD = 20.0
 #: Where too few probes go by, all traffic is tried again after so long.
 SECOND_CHANCE: Millis = HOUR
 
-THIN_RECEIPTS, SLOW_RECEIPTS = "receipts_thin", "receipts_slow"
+#: Above this share of requests without an answer a provider is as good as away.
+UNANSWERED = 0.5
+
+THIN_RECEIPTS, SLOW_RECEIPTS, NO_ANSWERS = "receipts_thin", "receipts_slow", "no_answers"
 
 
 class Tally(Struct, frozen=True):
@@ -37,6 +41,8 @@ class Tally(Struct, frozen=True):
 
     vain: int = 0
     proven: Mapping[int, int] = {}
+    answered: int = 0  #: requests the provider answered, whatever it said
+    unanswered: int = 0
 
 
 class Counts(Struct, frozen=True, array_like=True):
@@ -45,6 +51,13 @@ class Counts(Struct, frozen=True, array_like=True):
     at: Millis = 0
     vain: float = 0.0
     proven: Mapping[int, float] = {}
+    answered: float = 0.0
+    unanswered: float = 0.0
+
+    @property
+    def silence(self) -> float:
+        """The share of requests without an answer; 0 without any request."""
+        return self.unanswered / (self.answered + self.unanswered) if self.unanswered else 0.0
 
     @property
     def receipts(self) -> float:
@@ -83,7 +96,13 @@ def taken(counts: Counts, tally: Tally, now: Millis, half_life: Millis | None) -
     proven = {bucket: count * keep for bucket, count in counts.proven.items() if count * keep > 1e-3}
     for bucket, count in tally.proven.items():
         proven[bucket] = proven.get(bucket, 0.0) + count
-    return Counts(now, counts.vain * keep + tally.vain, proven)
+    return Counts(
+        now,
+        counts.vain * keep + tally.vain,
+        proven,
+        counts.answered * keep + tally.answered,
+        counts.unanswered * keep + tally.unanswered,
+    )
 
 
 def watched(watch: Watch, slots: Iterable[tuple[int, Tally]], width: Millis) -> Watch:
@@ -107,15 +126,17 @@ def _after(watch: Watch, slot: int, tally: Tally, now: Millis) -> Watch:
 def _probing(watch: Watch, slot: int, tally: Tally, now: Millis) -> Watch:
     recent = taken(watch.recent, tally, now, None)
     usual = taken(watch.usual, tally, now, USUAL_HALF_LIFE)  # slowly, what lasts becomes the usual
-    if is_well(recent, watch.usual) or (recent.attempts < PROBES and now - watch.since >= SECOND_CHANCE):
+    if is_well(recent, watch) or (recent.attempts < PROBES and now - watch.since >= SECOND_CHANCE):
         return Watch(slot=slot, usual=usual)
-    if recent.attempts >= PROBES_HEARD:
+    if max(recent.attempts, recent.answered + recent.unanswered) >= PROBES_HEARD:
         recent = Counts(now)
     return Watch(slot=slot, usual=usual, recent=recent, reason=watch.reason, since=watch.since)
 
 
 def fault(recent: Counts, usual: Counts) -> str | None:
     """What is wrong with the receipts lately; None where nothing is, or too little is known."""
+    if recent.unanswered >= ENOUGH_RECENT and recent.silence > UNANSWERED:
+        return NO_ANSWERS
     if usual.attempts < ENOUGH_USUAL or usual.rate < LEAST_RATE:
         return None
     attempts, rate = recent.attempts, usual.rate
@@ -129,8 +150,11 @@ def fault(recent: Counts, usual: Counts) -> str | None:
     return SLOW_RECEIPTS if lately > max(before * SLOW, before + SLOW_BY_S) else None
 
 
-def is_well(probes: Counts, usual: Counts) -> bool:
-    """Whether enough probes came back as they usually do."""
+def is_well(probes: Counts, watch: Watch) -> bool:
+    """Whether enough probes were answered, and came back as they usually do."""
+    if watch.reason == NO_ANSWERS:
+        return probes.answered >= PROBES and probes.silence < UNANSWERED / 2
+    usual = watch.usual
     if probes.attempts < PROBES or probes.rate < WELL_SHARE * usual.rate:
         return False
     before, lately = usual.p95_s, probes.p95_s

@@ -103,14 +103,19 @@ def is_probing(now: Millis) -> bool:
 
 
 def _tally(fields: Mapping[Any, Any]) -> Tally:
-    vain, proven = 0, {}
+    vain = answered = unanswered = 0
+    proven = {}
     for field, count in fields.items():
         kind, _, rest = field.decode().partition(" ")
         if kind == VAIN:
             vain += int(count)
         elif kind == RECEIPT:
             proven[int(rest)] = int(count)
-    return Tally(vain, proven)
+        elif kind == "unknown" or rest.startswith("transport_"):
+            unanswered += int(count)
+        else:
+            answered += int(count)
+    return Tally(vain, proven, answered, unanswered)
 
 
 def _report(app: str, path: Path, before: Watch, after: Watch) -> None:
