@@ -85,12 +85,12 @@ def test_a_few_good_probes_make_it_well(usual: Watch, bad: Tally) -> None:
 
 
 def test_what_was_under_way_when_it_fell_does_not_keep_it_down(usual: Watch) -> None:
-    fallen = after(usual, slot(0, 50), slot(0, 50))
+    fallen = after(usual, *[slot(0, 50)] * 3)
     assert after(fallen, slot(0, 50), slot(0, 30), slot(6, 1)).reason is None
 
 
 def test_without_probes_it_gets_a_second_chance_after_an_hour(usual: Watch) -> None:
-    fallen = after(usual, slot(0, 50), slot(0, 50))
+    fallen = after(usual, *[slot(0, 50)] * 3)
     passed = (fallen.slot + 1) * SLOT - fallen.since
     nearly = after(fallen, *[slot()] * ((SECOND_CHANCE - passed) // SLOT - 1))
     assert nearly.reason == THIN_RECEIPTS
