@@ -112,6 +112,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sms_url: Annotated[str | None, Meta(description="an SMS carrier's end other than Twilio's")] = None
     provider_ca_file: Annotated[str | None, Meta(description="certificate authority of those ends")] = None
 
+    console_host: Annotated[str, Meta(description="address the console listens on")] = "127.0.0.1"
+    console_port: Annotated[Port, Meta(description="the console's port")] = 8082
+    console_api_url: Annotated[
+        str | None, Meta(description="how the console reaches the API; public_url where left out")
+    ] = None
+    console_sandbox_url: Annotated[
+        str | None, Meta(description="control URL of the simulators, for the phone lab")
+    ] = None
+    console_dir: Annotated[str, Meta(description="where the console keeps its cookie secret and preferences")] = (
+        ".pushpath/console"
+    )
+    console_secure_cookies: Annotated[bool, Meta(description="console cookies over HTTPS only")] = False
+
     metrics_dir: Annotated[
         str | None, Meta(description="directory shared by this machine's processes, so that /metrics shows all of them")
     ] = None

@@ -10,7 +10,7 @@ from dispatcher.cli.client import device, send
 from dispatcher.cli.credentials import credentials
 from dispatcher.cli.demo import demo
 from dispatcher.cli.operators import operators
-from dispatcher.cli.processes import api, gateway, migrate, sandbox, schedule, worker
+from dispatcher.cli.processes import api, console, gateway, migrate, sandbox, schedule, worker
 from dispatcher.cli.strategies import strategies
 from dispatcher.cli.up import up
 from dispatcher.settings import SettingsError
@@ -26,7 +26,7 @@ def pushpath() -> None:
 
 
 _COMMANDS = (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, credentials, doctor)
-for command in (*_COMMANDS, operators, strategies, bench):
+for command in (*_COMMANDS, console, operators, strategies, bench):
     pushpath.add_command(command)
 
 

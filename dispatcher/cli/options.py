@@ -23,12 +23,17 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
-def settings_of(config: Path | None) -> Settings:
-    """Settings of this process. Without any named, those of a `pushpath up` in this directory serve."""
+def found_config(config: Path | None) -> Path | None:
+    """The settings file to read. Without any named, that of a `pushpath up` in this directory serves."""
     if config is None and "PUSHPATH_CONFIG" not in os.environ and "PUSHPATH_LEDGER_URL" not in os.environ:
         local = DATA_DIR / SETTINGS_FILE
-        config = local if local.exists() else None
-    return load_settings(config, os.environ)
+        return local if local.exists() else None
+    return config
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Settings of this process. Without any named, those of a `pushpath up` in this directory serve."""
+    return load_settings(found_config(config), os.environ)
 
 
 def metrics_of(settings: Settings) -> Metrics:

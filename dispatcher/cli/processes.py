@@ -1,15 +1,16 @@
-"""One process each: api, gateway, worker, schedule, sandbox; and the migration they all need first."""
+"""One process each: api, gateway, worker, schedule, console, sandbox; and the migration they all need first."""
 
 import asyncio
 import gc
+import os
 from pathlib import Path
 
 import click
 import uvloop
 
-from dispatcher.cli.options import config_option, metrics_of, settings_of
+from dispatcher.cli.options import config_option, found_config, metrics_of, settings_of
 from dispatcher.logs import set_up_logs, watch_loop
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, SettingsError, configured
 
 
 @click.command()
@@ -58,6 +59,22 @@ def schedule(config: Path | None) -> None:
     from workers.main import run_schedule
 
     run_schedule(_begin(config, "schedule"))
+
+
+@click.command()
+@config_option
+def console(config: Path | None) -> None:
+    """Serve the operators' web console, a client of the HTTP API."""
+    from dispatcher.console.server import run_console
+    from dispatcher.console.settings import console_settings
+
+    values = configured(found_config(config), os.environ)
+    try:
+        settings = console_settings(values)
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
+    set_up_logs("console", level=str(values.get("log_level", "info")), style=str(values.get("log_format", "json")))
+    run_console(settings)
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """``pushpath up``: everything on this machine."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import secrets
@@ -78,7 +79,7 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
     """Migrates, seeds, and names the processes."""
     data = context.data_dir
     pick = context.ports.pick
-    ports = {"api": pick(8080), "gateway": pick(8081)}
+    ports = {"api": pick(8080), "gateway": pick(8081), "console": pick(8082)}
     ports.update({name: pick(8090 + at) for at, name in enumerate(_SANDBOX_PORTS)})
     kept = _kept(data)
     defaults = {
@@ -90,6 +91,9 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
         "api_port": ports["api"],
         "gateway_port": ports["gateway"],
         "metrics_dir": str(data / "metrics"),
+        "console_port": ports["console"],
+        "console_sandbox_url": f"http://{HOST}:{ports['control']}",
+        "console_dir": str(data / "console"),
     }
     settings = load_settings(None, os.environ, defaults)
     config = _write_config(data, {**defaults, **given})
@@ -104,7 +108,7 @@ def _compose(context: UpContext, given: Mapping[str, Any], *, demo: bool) -> UpP
     document = {
         "api_url": f"http://{HOST}:{ports['api']}",
         "gateway_url": f"ws://{HOST}:{ports['gateway']}/v1/connect",
-        "console_url": None,
+        "console_url": f"http://{HOST}:{ports['console']}" if _console_comes_along() else None,
         "sandbox": sandbox,
         "app_id": APP_ID,
         "api_key": api_key,
@@ -153,7 +157,20 @@ def _children(config: Path, data: Path, ports: Mapping[str, int]) -> list[ChildS
         ChildSpec(name="worker", argv=_program("worker", "--no-sweep"), stop_order=2, **celery),
         ChildSpec(name="sweeper", argv=_program("worker", "--sweep"), stop_order=2, **celery),
         ChildSpec(name="schedule", argv=_program("schedule"), env=env, stop_order=1),
+        *_console(env, ports["console"]),
     ]
+
+
+def _console_comes_along() -> bool:
+    """Whether the extra `console` is installed."""
+    return importlib.util.find_spec("nicegui") is not None
+
+
+def _console(env: Mapping[str, str], port: int) -> list[ChildSpec]:
+    if not _console_comes_along():
+        return []
+    ready = answers_http(port, "/healthz")
+    return [ChildSpec(name="console", argv=_program("console"), env=env, stop_order=0, ready=ready)]
 
 
 def _kept(data: Path) -> dict[str, str]:
