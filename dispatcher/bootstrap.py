@@ -21,6 +21,7 @@ from dispatcher.hot.profiles import RedisProfiles
 from dispatcher.hot.push_caps import RedisPushCaps
 from dispatcher.hot.receipt_watch import RedisReceiptWatch
 from dispatcher.hot.shared_facts import RedisSharedFacts
+from dispatcher.hot.shelf import RedisShelf
 from dispatcher.hot.sign_ins import RedisSignIns
 from dispatcher.hot.store import HotStore
 from dispatcher.hot.throttle import RedisLocks, RedisThrottle
@@ -28,6 +29,7 @@ from dispatcher.ledger.apps import SqlApps
 from dispatcher.ledger.audit import SqlAudit
 from dispatcher.ledger.blocks import SqlBlocks, SqlReplays
 from dispatcher.ledger.books import SqlBooks
+from dispatcher.ledger.clearings import SqlClearings
 from dispatcher.ledger.deliveries import SqlDeliveries
 from dispatcher.ledger.directory import SqlDirectory
 from dispatcher.ledger.engine import open_ledger
@@ -94,6 +96,7 @@ class OperatorStores:
     blocks: SqlBlocks
     replays: SqlReplays
     circuits: RedisCircuits
+    shelf: RedisShelf
     receipt_watch: RedisReceiptWatch
 
 
@@ -111,6 +114,7 @@ class Stores:
     audit: SqlAudit
     templates: SqlTemplates
     webhooks: SqlWebhooks
+    clearings: SqlClearings
     books: SqlBooks
     epochs: SqlEpochs
     locks: RedisLocks
@@ -201,6 +205,7 @@ async def open_stores(
         audit=SqlAudit(engine),
         templates=SqlTemplates(engine),
         webhooks=SqlWebhooks(engine),
+        clearings=SqlClearings(engine),
         books=SqlBooks(engine),
         epochs=SqlEpochs(engine),
         locks=RedisLocks(hot),
@@ -219,6 +224,7 @@ async def open_stores(
             blocks=SqlBlocks(engine),
             replays=SqlReplays(engine),
             circuits=circuits,
+            shelf=RedisShelf(hot),
             receipt_watch=RedisReceiptWatch(hot, shared_facts),
         ),
     )

@@ -32,7 +32,7 @@ class Sealer:
     a key changes no hash; dropping the last one forgets who was suppressed and what caps were used.
     """
 
-    __slots__ = ("_by_id", "_first", "_number_key", "_random")
+    __slots__ = ("_by_id", "_first", "_number_key", "_random", "_tag")
 
     def __init__(self, keys: Sequence[bytes], *, dice: Callable[[int], bytes] = secrets.token_bytes) -> None:
         if not keys or any(len(key) < _SHORTEST for key in keys):
@@ -43,6 +43,7 @@ class Sealer:
             self._by_id.setdefault(_derive(key, b"pushpath-keyid", 1), []).append(cipher)
         self._first = _derive(keys[0], b"pushpath-keyid", 1)
         self._number_key = _derive(keys[-1], b"pushpath-number", 32)
+        self._tag = _derive(keys[0], b"pushpath-keytag", 16)
         self._random = dice
 
     def __repr__(self) -> str:
@@ -62,6 +63,23 @@ class Sealer:
             except InvalidTag:
                 continue
         raise SealBroken("this was not sealed by us, or not for this place")
+
+    @property
+    def tag(self) -> bytes:
+        """16 bytes that tell the newest key from all others without giving it away."""
+        return self._tag
+
+    def reseal(self, sealed: bytes, about: str = "") -> bytes | None:
+        """*sealed* under the newest key; None where it is already. Raises :class:`SealBroken`."""
+        key_id, nonce, body = sealed[:1], sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
+        if key_id == self._first:  # a byte: another key may share it
+            try:
+                self._by_id[key_id][0].decrypt(nonce, body, key_id + about.encode())
+            except InvalidTag:
+                pass
+            else:
+                return None
+        return self.seal(self.open(sealed, about), about)
 
     def number_hash(self, phone: str) -> bytes:
         """16 bytes that stand for a number wherever it need not be called. *phone*: E.164, as it is dialled."""

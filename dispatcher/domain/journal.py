@@ -75,6 +75,14 @@ def read_entry(data: bytes) -> Entry:
     return _decode(data)
 
 
+_OUTCOME = msgspec.msgpack.encode(Kind.OUTCOME)
+
+
+def is_outcome(data: bytes) -> bool:
+    """Whether an entry tells what a provider answered, seen without decoding it: the kind is its first member."""
+    return data[1 : 1 + len(_OUTCOME)] == _OUTCOME
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEvent:
     """One entry seen by one member."""
@@ -129,10 +137,21 @@ def receipt_entry(
     )
 
 
+def carrier_entry(at: Millis, place: int, track: int, status: str) -> Entry:
+    """A carrier's status that proves nothing: ``sent``, ``undelivered`` ... It has no ``event``."""
+    return Entry(
+        kind=Kind.RECEIPT,
+        at=at,
+        members=[(place, track)],
+        path=Path.SMS,
+        shared={"source": f"carrier:{status}", "status": status},
+    )
+
+
 def proven(data: bytes) -> Mapping[int, tuple[Proof, Path | None, Millis]]:
     """Places whose delivery an entry shows as confirmed, with proof, path and moment."""
     entry = _decode(data)
-    if entry.kind is not Kind.RECEIPT:
+    if entry.kind is not Kind.RECEIPT or "event" not in entry.columns:
         return {}
     rows: dict[int, tuple[Proof, Path | None, Millis]] = {}
     paths = entry.columns.get("path", [])

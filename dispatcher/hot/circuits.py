@@ -208,7 +208,7 @@ class RedisCircuits:
         }
 
     async def tell_again(self, now: Millis) -> dict[tuple[str, Path], CircuitState]:
-        """Tells the facts of what is shut, so that they do not lapse; answers what is not closed. For the upkeep."""
+        """Tells the facts of what is shut again, so that they do not lapse; answers how those circuits are."""
         found: dict[tuple[str, Path], CircuitState] = {}
         for member in await self._store.client.smembers(self._store.key("shut")):
             app, _, name = member.decode().rpartition(" ")
@@ -218,6 +218,7 @@ class RedisCircuits:
             )
             if stored is not None:
                 found[app, path] = _circuit(stored).state(now)
+            found.setdefault((app, path), CircuitState.CLOSED)
             if paused is None and stored is None:
                 await self._well(app, path)
             elif paused is not None or found[app, path] is CircuitState.OPEN:

@@ -16,6 +16,7 @@ from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, Rejecte
 from dispatcher.domain.paths import VENDOR_PATHS, Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
+from dispatcher.pipeline.circuit import OUTCOME_NAMES, judge, stays
 from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, connected, row
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.recheck import recheck
@@ -31,6 +32,7 @@ from dispatcher.pipeline.turns import (
     retry,
     wait,
 )
+from dispatcher.ports.circuits import Gate
 from dispatcher.ports.homes import Claim, Contents, Queue, Recipient
 from dispatcher.ports.presence import Line, Presence
 from dispatcher.ports.provider import Attempt, Provider
@@ -190,10 +192,12 @@ async def _serve(app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: M
             await refused(job, path, parts, now)
         else:
             work.append((job, build_attempt(job, path, parts)))
+    gate = await parts.circuits.gate(app, path, now) if work else Gate()
+    work = await _past(gate, path, work, parts, now)
     if path in VENDOR_PATHS and work:
         work = await _unbraked(app, path, work, parts)
         work = await _under_caps(app, path, work, parts, now)
-    await _send_app(app, path, work, parts)
+    await _send_app(app, path, work, gate, parts)
     return await settle(jobs, parts, parts.clock())
 
 
@@ -243,7 +247,27 @@ async def _under_caps(
     return [pair for index, pair in enumerate(work) if index not in over]
 
 
-async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
+async def _past(
+    gate: Gate, path: Path, work: list[tuple[Job, Attempt]], parts: Parts, now: Millis
+) -> list[tuple[Job, Attempt]]:
+    """Those that circuit and switch let through: all, none, or one to find out."""
+    passing = work if gate.passes and not gate.probe else work[:1] if gate.passes else []
+    for job, _ in work[len(passing) :]:
+        await shut_out(job, path, gate.reason or "circuit_open", parts, now)
+    return passing
+
+
+async def shut_out(job: Job, path: Path, reason: str, parts: Parts, now: Millis) -> None:
+    """On to what can be taken, or, where nothing else can, the same again a little later."""
+    decision = stays(job, path, parts, now)
+    if decision is None:
+        await fail(job, path, parts, now, reason)
+        return
+    job.draft.move(job.place, job.track, job.before, decision)
+    job.untried = True
+
+
+async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts) -> None:
     if not work:
         return
     provider = await parts.providers.provider(app, path)
@@ -251,7 +275,7 @@ async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], p
     for at in range(0, len(work), batch):
         chunk = await _still_due(work[at : at + batch], path, parts)
         if chunk:
-            await _send_chunk(provider, path, chunk, parts)
+            await _send_chunk(provider, path, chunk, gate, parts)
 
 
 async def _still_due(chunk: Sequence[tuple[Job, Attempt]], path: Path, parts: Parts) -> list[tuple[Job, Attempt]]:
@@ -307,7 +331,9 @@ async def put_off_job(job: Job, path: Path, parts: Parts, since: Millis, until: 
     job.untried = True
 
 
-async def _send_chunk(provider: Provider | None, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts) -> None:
+async def _send_chunk(
+    provider: Provider | None, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts
+) -> None:
     started = parts.clock()
     if provider is None:
         outcomes: list[Outcome] = [Rejected("no_credentials", configuration=True)] * len(work)
@@ -316,6 +342,7 @@ async def _send_chunk(provider: Provider | None, path: Path, work: Sequence[tupl
         outcomes = await provider.send([attempt for _, attempt in work], started)
         parts.telemetry.provider_answered(path, perf_counter() - begun)
     now = parts.clock()
+    await judge(work[0][0].claim.app, path, outcomes, gate, parts, now)
     note_attempts(path, [(job, outcome) for (job, _), outcome in zip(work, outcomes, strict=True)], started, now)
     answered = zip(work, outcomes, strict=True)
     await set_brakes(
@@ -349,16 +376,6 @@ def note_attempts(path: Path, results: Sequence[tuple[Job, Outcome]], started: M
                 },
             )
         )
-
-
-OUTCOME_NAMES: dict[type, str] = {
-    HandedOver: "handed_over",
-    RetryLater: "retry_later",
-    TokenDead: "token_dead",
-    Rejected: "rejected",
-    NotConnected: "not_connected",
-    Unknown: "unknown",
-}
 
 
 async def follow(

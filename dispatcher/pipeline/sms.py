@@ -13,9 +13,10 @@ from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater,
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
 from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
+from dispatcher.pipeline.circuit import judge
 from dispatcher.pipeline.conversation import text_for, waiting
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, put_off_job, settle
+from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, put_off_job, settle, shut_out
 from dispatcher.pipeline.turns import Decision, retry, wait
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.provider import Attempt, LooksUp
@@ -93,6 +94,10 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
     if braked:
         await put_off_job(job, Path.SMS, parts, since, braked, now)
         return
+    gate = await parts.circuits.gate(job.claim.app, Path.SMS, now)
+    if not gate.passes:
+        await shut_out(job, Path.SMS, gate.reason, parts, now)
+        return
     limits = job.ladder.sms or SmsLimits()
     coalesces = bool(limits.coalesce_ms and job.message.collapse_key)
     joiners = await waiting(job, parts, now) if coalesces else []
@@ -118,6 +123,7 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
         (outcome,) = await provider.send([attempt], started)
     finished = parts.clock()
     parts.telemetry.provider_answered(Path.SMS, (finished - started) / SECOND)
+    await judge(job.claim.app, Path.SMS, [outcome], gate, parts, finished)
     note_attempts(Path.SMS, [(job, outcome)], started, finished)
     if isinstance(outcome, HandedOver):
         parts.telemetry.sms_segments("sent", segments)
