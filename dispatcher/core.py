@@ -10,24 +10,26 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from dispatcher.bootstrap import Stores
-from dispatcher.carrier_desk import take_callback
+from dispatcher.carrier_desk import take_callback, take_inbound
 from dispatcher.domain.clock import SECOND, Clock, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.paths import Path
-from dispatcher.domain.requests import Accepted, DispatchRequest, ReceiptItem
+from dispatcher.domain.requests import Accepted, CarrierCallback, DispatchRequest, ReceiptItem
 from dispatcher.domain.requests import Counts as ReceiptCounts
 from dispatcher.domain.requests import InboxQuery as Query
 from dispatcher.errors import Kind, Problem
 from dispatcher.operator_desk import OperatorDesk
-from dispatcher.pipeline import books, look
+from dispatcher.pipeline import look
 from dispatcher.pipeline.accept import Acceptor, Conflict
 from dispatcher.pipeline.dry_run import dry_run
+from dispatcher.pipeline.erase import close_lines, end_in_flight, in_flight_of
 from dispatcher.pipeline.gather import Overflow
 from dispatcher.pipeline.held import ask_again
+from dispatcher.pipeline.kept_books import KeptBooks
 from dispatcher.pipeline.pull import Puller
 from dispatcher.pipeline.quiet_hours import same_hours
-from dispatcher.pipeline.recall import recall
+from dispatcher.pipeline.recall import Recalled, recall
 from dispatcher.pipeline.receive import Receiver
 from dispatcher.ports.directory import Binding
 from dispatcher.ports.messages import LedgerUnavailable
@@ -68,6 +70,7 @@ class AppCore(StrategyDesk):
         self.webhooks = WebhookDesk(stores)
         self._filling = TemplateDesk(stores)
         self.operations = OperatorDesk(stores, self.acceptor)
+        self._books = KeptBooks(stores.books, stores.parts, stores.desk.shelf)
 
     # Dispatch
 
@@ -95,7 +98,7 @@ class AppCore(StrategyDesk):
     def measure_sms(self, text: str) -> int:
         return self.parts.cut_sms(text, 255)[1]
 
-    async def recall(self, app: str, message_id: str) -> bool:
+    async def recall(self, app: str, message_id: str) -> Recalled | None:
         return await recall(app, message_id, self.parts, self.clock())
 
     # Phones
@@ -135,17 +138,7 @@ class AppCore(StrategyDesk):
                 await ask_again(app, profile.user_id, self.parts, self.clock())
         if binding.moved_from is None:
             return
-        frames: dict[str, list[BusFrame]] = defaultdict(list)
-        lines = await self.presences.of_users(app, [binding.moved_from], self.clock())
-        for line in lines.get(binding.moved_from, ()):
-            if line.device_id == device_id:
-                frames[line.node].append(
-                    BusFrame(
-                        kind="moved", app=app, user_id=binding.moved_from, device_id=device_id, session=line.session
-                    )
-                )
-        if frames:
-            await self.parts.bus.send(frames)
+        await close_lines(app, binding.moved_from, self.parts, self.clock(), device_id=device_id)
 
     async def user_changed(self, before: Profile | None, profile: Profile) -> None:
         """What quiet hours hold is asked again where they changed."""
@@ -153,21 +146,25 @@ class AppCore(StrategyDesk):
             await ask_again(profile.app, profile.user_id, self.parts, self.clock())
 
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
-        erased = await self.directory.delete_user(app, user_id, by, now)
+        refs = await in_flight_of(app, user_id, self.parts)
+        erased = await self.directory.delete_user(app, user_id, by, now, in_flight=bool(refs))
+        await end_in_flight(refs, self.parts, now)
+        await close_lines(app, user_id, self.parts, now)
         await self.parts.inboxes.forget_user(app, user_id)
+        await self.stores.webhooks.forget_user(app, user_id)
         await self.parts.learning.forget_user(app, user_id)
         return erased
 
-    async def sms_callback(
-        self, provider: str, attempt_id: str, url_path: str, params: Mapping[str, str], signature: str
-    ) -> None:
-        url = self.settings.public_url.rstrip("/") + url_path
-        await take_callback(self.stores, self.receiver, provider, attempt_id, url, params, signature)
+    async def sms_callback(self, provider: str, attempt_id: str, callback: CarrierCallback) -> None:
+        await take_callback(self.stores, self.receiver, provider, attempt_id, callback)
+
+    async def sms_inbound(self, provider: str, app: str, callback: CarrierCallback) -> None:
+        await take_inbound(self.stores, provider, app, callback)
 
     # Operations
 
     async def books(self, app: str) -> Mapping[str, Any]:
-        return await books.balance(app, self.stores.books, self.parts, self.clock())
+        return await self._books.books(app)
 
     async def readiness(self) -> Mapping[str, str | None]:
         return {
@@ -195,6 +192,7 @@ class AppCore(StrategyDesk):
     async def close(self) -> None:
         """Ends what was begun behind answers, then the stores."""
         await self.acceptor.close()
+        await self._books.close()
         await self.receiver.sightings.close()
         await self.stores.close()
 

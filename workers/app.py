@@ -11,12 +11,15 @@ DRAINS = ("plan", *(path.value for path in Path))
 QUEUES = tuple(f"{name}.{lane.value}" for name in DRAINS for lane in Lane)
 SWEEP_QUEUE = "sweep"
 UPKEEP_QUEUE = "upkeep"
+WEBHOOK_QUEUE = "webhooks"
+CLEAR_QUEUE = "clear"
 #: Longer than any lease, so that a hint is never run twice while its first reader lives.
 VISIBILITY_TIMEOUT_S = 300
 
 SWEEP, ARCHIVE, RECONCILE, UPKEEP, AUDIT, REMEMBER, HEALTH = (
     f"pushpath.{name}" for name in ("sweep", "archive", "reconcile", "upkeep", "audit", "remember", "health")
 )
+WEBHOOKS, CLEAR, FIGURES = "pushpath.webhooks", "pushpath.clear", "pushpath.figures"
 DRAIN = "pushpath.drain"
 
 
@@ -71,9 +74,12 @@ def _schedule() -> dict[str, Any]:
     return {
         "sweep": entry(SWEEP, 1.0, SWEEP_QUEUE),
         "archive": entry(ARCHIVE, 1.0, UPKEEP_QUEUE),
-        "reconcile": entry(RECONCILE, 2.0, UPKEEP_QUEUE),
+        "reconcile": entry(RECONCILE, 1.0, UPKEEP_QUEUE),
         "audit": entry(AUDIT, 60.0, UPKEEP_QUEUE),
         "remember": entry(REMEMBER, 30.0, UPKEEP_QUEUE),
         "health": entry(HEALTH, 1.0, UPKEEP_QUEUE),
+        "webhooks": entry(WEBHOOKS, 1.0, WEBHOOK_QUEUE),
+        "clear": entry(CLEAR, 1.0, CLEAR_QUEUE),
+        "figures": entry(FIGURES, 5.0, UPKEEP_QUEUE),
         "upkeep": entry(UPKEEP, 600.0, UPKEEP_QUEUE),
     }

@@ -8,9 +8,12 @@ from celery.signals import worker_shutdown, worker_shutting_down
 
 from dispatcher.settings import Settings
 from dispatcher.telemetry import Metrics
-from workers.app import DRAINS, QUEUES, SWEEP_QUEUE, UPKEEP_QUEUE, create_celery
+from workers.app import CLEAR_QUEUE, DRAINS, QUEUES, SWEEP_QUEUE, UPKEEP_QUEUE, WEBHOOK_QUEUE, create_celery
 from workers.runtime import Runtime
 from workers.tasks import register_tasks
+
+#: Served by workers that drain: both talk to the world outside.
+SIDE_QUEUES = (WEBHOOK_QUEUE, CLEAR_QUEUE)
 
 
 def run_worker(settings: Settings, metrics: Metrics, *, queues: Sequence[str], concurrency: int) -> None:
@@ -53,15 +56,16 @@ def run_schedule(settings: Settings) -> None:
 
 def queues_for(*, drains: bool, sweep: bool) -> list[str]:
     """Queue names of a worker that drains, sweeps, or both."""
-    return [*(QUEUES if drains else ()), *((SWEEP_QUEUE, UPKEEP_QUEUE) if sweep else ())]
+    return [*((*QUEUES, *SIDE_QUEUES) if drains else ()), *((SWEEP_QUEUE, UPKEEP_QUEUE) if sweep else ())]
 
 
 def paths_queues(names: Sequence[str]) -> list[str]:
     """Queue names of some drains in all lanes. Raises ValueError for a name that is none."""
-    unknown = sorted(set(names) - set(DRAINS))
+    known = (*DRAINS, *SIDE_QUEUES)
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ValueError(f"unknown queue {', '.join(unknown)}; there are {', '.join(DRAINS)}")
-    return [queue for queue in QUEUES if queue.partition(".")[0] in names]
+        raise ValueError(f"unknown queue {', '.join(unknown)}; there are {', '.join(known)}")
+    return [queue for queue in (*QUEUES, *SIDE_QUEUES) if queue.partition(".")[0] in names]
 
 
 def _quiet_celery() -> None:

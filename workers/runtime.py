@@ -14,6 +14,7 @@ from dispatcher.settings import Settings
 from dispatcher.telemetry import Metrics
 from workers.drains import Drains
 from workers.hints import CeleryHints
+from workers.webhooks import WebhookSender
 
 Result = TypeVar("Result")
 STOP_WITHIN_S = 4.0
@@ -32,6 +33,7 @@ class Runtime:
         self._thread: threading.Thread | None = None
         self.stores: Stores
         self.drains: Drains
+        self.webhooks: WebhookSender
 
     @property
     def opened(self) -> bool:
@@ -65,6 +67,7 @@ class Runtime:
 
         self.stores = await open_stores(self._settings, hint=hint, metrics=self._metrics)
         self.drains = Drains(self.stores, self._own, hints)
+        self.webhooks = WebhookSender(self.stores)
 
     def stop(self) -> None:
         """Ends drains, then closes the stores on the loop that used them."""
@@ -78,5 +81,5 @@ class Runtime:
             self._thread.join(2)
 
     async def _close(self) -> None:
-        await self.drains.stop(STOP_WITHIN_S)
+        await asyncio.gather(self.drains.stop(STOP_WITHIN_S), self.webhooks.stop(STOP_WITHIN_S))
         await self.stores.close()

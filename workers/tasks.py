@@ -6,7 +6,16 @@ from dispatcher.domain.clock import MINUTE, SECOND
 from dispatcher.domain.message import Lane
 from dispatcher.ports.homes import Queue
 from workers import app as names
-from workers.chores import archive_turn, audit_turn, health_turn, reconcile_turn, remember_turn, upkeep_turn
+from workers.chores import (
+    archive_turn,
+    audit_turn,
+    clear_turn,
+    health_turn,
+    reconcile_turn,
+    remember_turn,
+    upkeep_turn,
+)
+from workers.figures import figures_turn
 from workers.runtime import Runtime
 from workers.sweeper import TURN, sweep_turn
 
@@ -44,9 +53,29 @@ def register_tasks(app: Celery, runtime: Runtime) -> None:
     def health() -> None:
         runtime.run(_health(runtime), _MINUTE_S)
 
+    @app.task(name=names.WEBHOOKS)  # type: ignore[untyped-decorator]
+    def webhooks() -> None:
+        runtime.run(_webhooks(runtime), _MINUTE_S)
+
+    @app.task(name=names.CLEAR)  # type: ignore[untyped-decorator]
+    def clear() -> None:
+        runtime.run(_clear(runtime), _MINUTE_S)
+
+    @app.task(name=names.FIGURES)  # type: ignore[untyped-decorator]
+    def figures() -> None:
+        runtime.run(figures_turn(runtime.stores), 10 * _MINUTE_S)
+
     @app.task(name=names.UPKEEP)  # type: ignore[untyped-decorator]
     def upkeep() -> None:
         runtime.run(_upkeep(runtime), 10 * _MINUTE_S)
+
+
+async def _webhooks(runtime: Runtime) -> None:
+    await runtime.webhooks.turn()
+
+
+async def _clear(runtime: Runtime) -> None:
+    await clear_turn(runtime.stores)
 
 
 async def _remember(runtime: Runtime) -> None:

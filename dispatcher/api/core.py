@@ -18,6 +18,7 @@ from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
+from dispatcher.pipeline.recall import Recalled
 from dispatcher.ports.directory import Apps, Audit, Binding, Directory, StrategyStore, StrategyVersion
 from dispatcher.ports.presence import Presences
 from dispatcher.ports.profiles import Profiles
@@ -138,8 +139,8 @@ class Core(Protocol):
     def measure_sms(self, text: str) -> int:
         """How many segments a text takes."""
 
-    async def recall(self, app: str, message_id: str) -> bool:
-        """Ends what is pending; False where the app has no such message. Repeating it changes nothing."""
+    async def recall(self, app: str, message_id: str) -> Recalled | None:
+        """Ends what is pending; None where the app has no such message. Repeating it changes nothing."""
 
     async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait_ms: Millis) -> bytes:
         """An inbox page as JSON. With *wait_ms*, waits so long for something new; may be cancelled while it waits."""

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.template import LocalTexts
@@ -64,6 +65,12 @@ class Message(Struct, frozen=True, array_like=True, kw_only=True):
     @property
     def lane(self) -> Lane:
         return lane_of(self.klass, self.priority)
+
+    def emptied(self) -> "Message":
+        """The same message without its content: what remains of it when its recipient is erased."""
+        return replace(
+            self, body=b"", notification=None, data=None, sms_text=None, collapse_key=None, params=None, texts=None
+        )
 
     def __repr__(self) -> str:
         return f"Message({self.app}, {self.message_id}, {self.klass})"

@@ -219,6 +219,16 @@ class RedisHomes(HotJournal):
                 results[index] = reply[position * 2] == 1
         return results
 
+    async def blank(self, home: int, messages: Sequence[int]) -> None:
+        contents = await self.contents(home, None) if messages else None
+        if contents is None:
+            return
+        args: list[Any] = [codec.home_bytes(home)]
+        for index in messages:
+            if index in contents.messages:
+                args += (f"M{index}", _pack(contents.messages[index].emptied()))
+        await self._store.run("blank", [self._tag(home)], args)
+
     async def hasten(self, app: str, lane: Lane, members: Members, now: Millis) -> None:
         args = [str(Queue(SWEEP, lane)), app, now, codec.write_chunk(members)]
         await self._store.run("hasten", [self._tag(members.home)], args)

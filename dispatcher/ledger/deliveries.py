@@ -43,6 +43,7 @@ SELECT {_ROW} FROM deliveries WHERE day = $1 AND home = $2 AND place >= $3 AND p
 _HISTORY = """
 SELECT seq, home, place, message_id, body FROM deliveries
 WHERE app = $1 AND user_id = $2 AND seq < $3 AND day BETWEEN $4 AND $5 AND accepted_at >= $6 AND accepted_at < $7
+    AND ended <> 5 -- recalled
 ORDER BY seq DESC LIMIT $8
 """
 #: Primary keys of message_keys, then of messages.

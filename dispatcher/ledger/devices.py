@@ -179,7 +179,7 @@ async def remove(connection: Connection, app: str, device_id: str, now: Millis) 
     await touch(connection, app, [user_id], now)
     await drop_device(connection, app, device_id, epoch, now)
     profiles = await read_profiles(connection, app, [user_id])
-    return Binding(user_id=user_id, epoch=epoch, moved_from=None, profiles=list(profiles.values()))
+    return Binding(user_id=user_id, epoch=epoch, moved_from=user_id, profiles=list(profiles.values()))
 
 
 async def drop_device(connection: Connection, app: str, device_id: str, epoch: int, now: Millis) -> None:

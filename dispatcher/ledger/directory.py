@@ -7,12 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Profile
 from dispatcher.domain.paths import Path
-from dispatcher.ledger import devices, erase, users
+from dispatcher.ledger import devices, erase, listing, users
 from dispatcher.ledger.engine import Connection, ask, ask_together
 from dispatcher.ledger.profiles import read_device, read_profiles
-from dispatcher.ports.directory import Binding, DeviceRegistration, UserChange
+from dispatcher.ports.directory import Binding, DeviceRegistration, UserChange, UserQuery
 
 #: Primary key of devices.
+_ERASED = "SELECT app, user_id, at FROM erasures WHERE at >= $1"
 _OWNERS = "SELECT device_id, user_id FROM devices WHERE app = $1 AND device_id = ANY($2::text[])"
 
 
@@ -38,16 +39,52 @@ class SqlDirectory:
 
         return await ask_together(self._engine, work)
 
-    async def delete_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
+    async def delete_user(self, app: str, user_id: str, by: str, now: Millis, *, in_flight: bool = False) -> bool:
         """See the port; False where nothing was held."""
 
         async def work(connection: Connection) -> bool:
-            erased = await erase.erase_user(connection, app, user_id, now)
+            erased = await erase.erase_user(connection, app, user_id, now, in_flight=in_flight)
             if erased:
                 await users.audit_erasure(connection, app, user_id, by, now)
             return erased
 
         return await ask_together(self._engine, work)
+
+    async def erased_since(self, since: Millis) -> dict[tuple[str, str], Millis]:
+        """See the port."""
+
+        async def work(connection: Connection) -> dict[tuple[str, str], Millis]:
+            return {(app, user_id): at for app, user_id, at in await connection.fetch(_ERASED, since)}
+
+        return await ask(self._engine, work)
+
+    async def erase_again(self, since: Millis) -> None:
+        """See the port."""
+
+        async def work(connection: Connection) -> None:
+            await erase.erase_lately(connection, since)
+
+        await ask(self._engine, work)
+
+    async def list_users(self, app: str, query: UserQuery) -> list[Profile]:
+        """See the port."""
+
+        async def work(connection: Connection) -> list[Profile]:
+            return await listing.users(connection, app, query)
+
+        return await ask(self._engine, work)
+
+    async def list_devices(
+        self, app: str, *, user_id: str | None, beginning: str, after: str | None, limit: int
+    ) -> list[tuple[str, Device]]:
+        """See the port."""
+
+        async def work(connection: Connection) -> list[tuple[str, Device]]:
+            return await listing.devices(
+                connection, app, user_id=user_id, beginning=beginning, after=after, limit=limit
+            )
+
+        return await ask(self._engine, work)
 
     async def bind(self, app: str, device_id: str, user_id: str, now: Millis) -> Binding:
         """See the port. A device bound again to its user changes nothing and brings no profile."""

@@ -8,6 +8,8 @@ number and user.
 import msgspec
 
 from dispatcher.domain.clock import DAY, Millis
+from dispatcher.domain.ids import home_day
+from dispatcher.domain.journal import Kind, read_entry, write_entry
 from dispatcher.domain.message import Message
 from dispatcher.ledger.devices import device_lock, drop_device
 from dispatcher.ledger.engine import Connection
@@ -55,6 +57,12 @@ UPDATE sms_reservations SET user_id = ' ' || attempt_id, number_hash = '', coale
 WHERE app = $1 AND user_id = $2 AND reserved_at <= $3
 """
 _BLANK_JOINED = "DELETE FROM sms_joined WHERE app = $1 AND user_id = $2 AND at <= $3"
+_FORGET_LEARNED = "DELETE FROM learned WHERE app = $1 AND key = $2"
+#: Primary key of journal.
+_JOURNAL = "SELECT day, home, seq, entry FROM journal WHERE day = ANY($1::int[]) AND home = ANY($2::bigint[])"
+_REWRITE = "UPDATE journal SET entry = $4 WHERE day = $1 AND home = $2 AND seq = $3"
+#: Index erasures_by_age.
+_REMEMBERED_SINCE = "SELECT app, user_id, at FROM erasures WHERE at >= $1"
 _REMEMBERED = "SELECT app, user_id, at FROM erasures"
 _FORGET = "DELETE FROM erasures WHERE at < $1"
 
@@ -62,8 +70,8 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-async def erase_user(connection: Connection, app: str, user_id: str, now: Millis) -> bool:
-    """In the caller's transaction: False where the ledger held nothing of this user."""
+async def erase_user(connection: Connection, app: str, user_id: str, now: Millis, *, in_flight: bool = False) -> bool:
+    """In the caller's transaction: False where the ledger held nothing of this user, and nothing was on its way."""
     devices = await connection.fetch(_DEVICES, app, user_id)
     await hold(connection, *(device_lock(app, row["device_id"]) for row in devices))
     known = await connection.fetchval(_USER, app, user_id)
@@ -71,9 +79,17 @@ async def erase_user(connection: Connection, app: str, user_id: str, now: Millis
         await drop_device(connection, app, row["device_id"], row["epoch"], now)
     await connection.execute(_DELETE_USER, app, user_id)
     found = await _erase_traffic(connection, app, user_id, now)
-    if known or found:
+    await connection.execute(_FORGET_LEARNED, app, f"u:{user_id}")
+    if known or found or in_flight:
         await connection.execute(_REMEMBER, app, user_id, now)
-    return bool(known) or found
+    return bool(known) or found or in_flight
+
+
+async def erase_lately(connection: Connection, since: Millis) -> None:
+    """Repeats the erasures since then: what was in flight may have been archived meanwhile."""
+    for app, user_id, at in await connection.fetch(_REMEMBERED_SINCE, since):
+        async with connection.transaction():
+            await _erase_traffic(connection, app, user_id, at)
 
 
 async def erase_leftovers(connection: Connection, now: Millis) -> int:
@@ -90,13 +106,34 @@ async def _erase_traffic(connection: Connection, app: str, user_id: str, until: 
     found = False
     while blanked := await connection.fetch(_BLANK_DELIVERIES, app, user_id, until, _AT_ONCE):
         found = True
-        columns = zip(*blanked, strict=True)
+        columns = list(zip(*blanked, strict=True))
         await _blank(connection, await connection.fetch(_ALONE, *columns), until, archived=True)
+        await _blank_journal(connection, [(row["home"], row["place"]) for row in blanked])
     open_ones = await connection.fetch(_OPEN_ALONE, app, _encode([user_id]), until)
     await _blank(connection, open_ones, until, archived=False)
     await connection.execute(_BLANK_SMS, app, user_id, until)
     await connection.execute(_BLANK_JOINED, app, user_id, until)
     return found or bool(open_ones)
+
+
+async def _blank_journal(connection: Connection, places: list[tuple[int, int]]) -> None:
+    """Plans forget whose device it was; what remains of an entry tells of nobody."""
+    theirs = set(places)
+    homes = sorted({home for home, _ in places})
+    rows = await connection.fetch(_JOURNAL, sorted({home_day(home) for home in homes}), homes)
+    for day, home, seq, raw in rows:
+        entry = read_entry(raw)
+        devices = entry.columns.get("device_id")
+        if entry.kind is not Kind.PLANNED or devices is None:
+            continue
+        blanked = [
+            None if (home, place) in theirs else device
+            for (place, _), device in zip(entry.members, devices, strict=True)
+        ]
+        if blanked != devices:
+            columns = {**entry.columns, "device_id": blanked}
+            written = write_entry(msgspec.structs.replace(entry, columns=columns))
+            await connection.execute(_REWRITE, day, home, seq, written)
 
 
 async def _blank(
@@ -115,9 +152,4 @@ async def _blank(
 
 
 def _emptied(content: bytes) -> bytes:
-    message = _decode(content)
-    return _encode(
-        msgspec.structs.replace(
-            message, body=b"", notification=None, data=None, sms_text=None, collapse_key=None, params=None, texts=None
-        )
-    )
+    return _encode(_decode(content).emptied())

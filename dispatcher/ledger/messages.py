@@ -8,13 +8,13 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import Millis
-from dispatcher.domain.delivery import Proof
+from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import home_day
 from dispatcher.domain.journal import proven
 from dispatcher.domain.message import Lane, Message
 from dispatcher.domain.paths import Path
 from dispatcher.ledger.accept import accept
-from dispatcher.ledger.engine import Connection, ask
+from dispatcher.ledger.engine import Connection, ask, ask_together
 from dispatcher.ledger.journal import entries_of
 from dispatcher.ports.messages import Acceptance, StoredHome, StoredMessage, Submission
 
@@ -36,12 +36,26 @@ WHERE m.day = $1 AND m.home = $2 AND m.place <= $3 ORDER BY m.place DESC LIMIT 1
 _RECALL = """
 UPDATE messages SET recalled_at = coalesce(recalled_at, $4) WHERE day = $1 AND home = $2 AND place = $3
 """
+#: Primary key of deliveries. By dominance; who confirmed it stays.
+_RECALL_ARCHIVED = """
+UPDATE deliveries SET ended = $5 WHERE day = $1 AND home = $2 AND place >= $3 AND place < $4 AND ended < $5
+"""
+_CLEAR = """
+INSERT INTO clearings (app, message_id, recalled_at, due) VALUES ($1, $2, $3, $3)
+ON CONFLICT (app, message_id) DO UPDATE SET due = excluded.due, recalled_at = excluded.recalled_at, tries = 0
+"""
 _ADMITTED = "UPDATE homes SET admitted = true WHERE day = $1 AND home = ANY($2::bigint[]) AND NOT admitted"
 #: Index homes_unadmitted.
 _UNADMITTED = f"""
 SELECT {_HOME} FROM homes
-WHERE NOT admitted AND archived_at IS NULL AND due < $2 AND accepted_at < $1 ORDER BY due LIMIT $3
+WHERE NOT admitted AND archived_at IS NULL AND due < $2 AND (accepted_at < $1 OR due > accepted_at)
+ORDER BY due LIMIT $3
 """  # noqa: S608
+#: Index homes_unadmitted.
+_NEXT_DUE = """
+SELECT min(due) FROM homes
+WHERE NOT admitted AND archived_at IS NULL AND due > $1 AND due <= $2 AND due > accepted_at
+"""
 #: Index homes_open.
 _OPEN = f"""
 SELECT {_HOME} FROM homes
@@ -52,6 +66,9 @@ _CONTENTS = f"""
 SELECT {_MESSAGE} FROM messages m WHERE m.day = ANY($1::int[]) AND m.home = ANY($2::bigint[]) ORDER BY m.home, m.place
 """  # noqa: S608
 _SETTLED = "SELECT home, place FROM deliveries WHERE day = ANY($1::int[]) AND home = ANY($2::bigint[])"
+
+#: Primary key of erasures.
+_ERASED = "SELECT app, user_id, at FROM erasures WHERE app = ANY($1::text[]) AND user_id = ANY($2::text[])"
 
 _decode_message = msgspec.msgpack.Decoder(Message).decode
 #: The recipients of a stored message, in the order of their places.
@@ -90,6 +107,15 @@ class SqlMessages:
 
         return await ask(self._engine, work)
 
+    async def next_due(self, after: Millis, until: Millis) -> Millis | None:
+        """See the port."""
+
+        async def work(connection: Connection) -> Millis | None:
+            due: Millis | None = await connection.fetchval(_NEXT_DUE, after, until)
+            return due
+
+        return await ask(self._engine, work)
+
     async def open_homes(self, after: int, limit: int, *, unadmitted: bool = False) -> list[StoredHome]:
         """See the port."""
 
@@ -115,10 +141,13 @@ class SqlMessages:
             found = await _find(connection, app, message_id)
             if found is None:
                 return None
-            await connection.execute(_RECALL, home_day(found.home), found.home, found.place, now)
+            day, end = home_day(found.home), found.place + len(found.user_ids)
+            await connection.execute(_RECALL, day, found.home, found.place, now)
+            await connection.execute(_RECALL_ARCHIVED, day, found.home, found.place, end, End.RECALLED.value)
+            await connection.execute(_CLEAR, app, message_id, now)
             return await _find(connection, app, message_id)
 
-        return await ask(self._engine, work)
+        return await ask_together(self._engine, work)
 
     async def _load(self, connection: Connection, homes: Sequence[Any]) -> list[StoredHome]:
         if not homes:
@@ -132,6 +161,7 @@ class SqlMessages:
         settled: dict[int, set[int]] = defaultdict(set)
         for row in await connection.fetch(_SETTLED, days, ids):
             settled[row["home"]].add(row["place"])
+        erased = _erased(messages, await connection.fetch(_ERASED, *_recipients(messages)))
         proofs = self._proofs(await entries_of(connection, ids))
         return [
             StoredHome(
@@ -142,6 +172,7 @@ class SqlMessages:
                 due=row["due"],
                 messages=messages[row["home"]],
                 settled=frozenset(settled[row["home"]]),
+                erased=frozenset(erased.get(row["home"], ())),
                 proven={
                     place: proof
                     for place, proof in proofs.get(row["home"], {}).items()
@@ -163,6 +194,23 @@ class SqlMessages:
                     if place not in places or proof[0] > places[place][0]:
                         places[place] = proof
         return found
+
+
+def _recipients(messages: Mapping[int, Sequence[StoredMessage]]) -> tuple[list[str], list[str]]:
+    found = [message for of_home in messages.values() for message in of_home]
+    return sorted({one.message.app for one in found}), sorted({user for one in found for user in one.user_ids})
+
+
+def _erased(messages: Mapping[int, Sequence[StoredMessage]], rows: Sequence[Any]) -> dict[int, set[int]]:
+    """Places whose user was erased after the message was accepted."""
+    found: dict[int, set[int]] = defaultdict(set)
+    gone = {(row["app"], row["user_id"]): row["at"] for row in rows}
+    for home, of_home in messages.items() if gone else ():
+        for one in of_home:
+            for offset, user_id in enumerate(one.user_ids):
+                if one.message.accepted_at <= gone.get((one.message.app, user_id), -1):
+                    found[home].add(one.place + offset)
+    return found
 
 
 async def _find(connection: Connection, app: str, message_id: str) -> StoredMessage | None:

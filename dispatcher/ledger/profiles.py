@@ -27,6 +27,9 @@ FROM users u WHERE u.app = $1 AND u.user_id = ANY($2::text[])
 """  # noqa: S608
 #: Primary keys of devices and device_tokens.
 _ONE_DEVICE = f"SELECT d.user_id, ({_DEVICE})::text FROM devices d WHERE d.app = $1 AND d.device_id = $2"  # noqa: S608
+_SOME_DEVICES = f"""
+SELECT d.device_id, d.user_id, ({_DEVICE})::text FROM devices d WHERE d.app = $1 AND d.device_id = ANY($2::text[])
+"""  # noqa: S608
 
 _decode_devices = msgspec.json.Decoder(tuple[Device, ...]).decode
 _decode_device = msgspec.json.Decoder(Device).decode
@@ -41,6 +44,12 @@ async def read_device(connection: Connection, app: str, device_id: str) -> tuple
     """(user_id, device)."""
     row = await connection.fetchrow(_ONE_DEVICE, app, device_id)
     return None if row is None else (row[0], _decode_device(row[1]))
+
+
+async def read_devices(connection: Connection, app: str, device_ids: Iterable[str]) -> dict[str, tuple[str, Device]]:
+    """(user_id, device) by device id; unknown ones are absent."""
+    rows = await connection.fetch(_SOME_DEVICES, app, list(device_ids))
+    return {row[0]: (row[1], _decode_device(row[2])) for row in rows}
 
 
 def _profile(app: str, row: Any) -> Profile:

@@ -63,10 +63,11 @@ async def admit_home(stored: StoredHome, parts: Parts, now: Millis) -> None:
             if place in stored.settled:
                 continue
             proof, path, at = stored.proven.get(place, (Proof.NONE, None, None))
-            if message.recalled or proof:
-                end = End.RECALLED if message.recalled else End.CONFIRMED
+            gone = message.recalled or place in stored.erased
+            if gone or proof:
+                end = End.RECALLED if gone else End.CONFIRMED
                 ended[place] = Ended(end=end, proof=proof, confirmed_by=path, confirmed_at=at)
-            if not message.recalled and not user_id.startswith(UNKNOWN_PREFIX):
+            if not gone and not user_id.startswith(UNKNOWN_PREFIX):
                 delivery_id = parts.ids.delivery_id(DeliveryRef(stored.home, place), stored.app, user_id)
                 positions[place] = len(entries)
                 entries.append((user_id, delivery_id, local.message(message, user_id).body))

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 import msgspec
 
@@ -20,13 +21,26 @@ BATCH = 1_000
 _json = msgspec.json.Encoder().encode
 
 
-async def archive_shard(shard: int, parts: Parts, now: Millis, lessons: Budget | None = None) -> int:
+class Watcher(Protocol):
+    """Hears of everything before it leaves the hot store: webhooks are derived from it. Told again after a failure."""
+
+    async def entries(self, entries: Sequence[tuple[int, bytes]], now: Millis) -> None:
+        """Journal entries as (home, entry)."""
+
+    async def settled(self, rows: Sequence[SettledDelivery], now: Millis) -> None: ...
+
+
+async def archive_shard(
+    shard: int, parts: Parts, now: Millis, lessons: Budget | None = None, watcher: Watcher | None = None
+) -> int:
     """Moves what one shard has waiting; answers how many deliveries and journal entries that were.
 
     *lessons*: how many of them may teach about their devices' paths; None: none.
     """
     moved = 0
     while entries := await parts.homes.take_journal(shard, BATCH):
+        if watcher is not None:
+            await watcher.entries(entries, now)
         await parts.deliveries.append_journal([(home, hash_of(home, entry), entry) for home, entry in entries])
         await parts.homes.trim_journal(shard, entries)
         moved += len(entries)
@@ -39,6 +53,8 @@ async def archive_shard(shard: int, parts: Parts, now: Millis, lessons: Budget |
         rows = await _rows(taken.refs, parts, now)
         settled = {row.ref: (row.end, row.proof) for row in rows}
         if rows:
+            if watcher is not None:
+                await watcher.settled(rows, now)
             await parts.deliveries.archive(rows, [])
             _count(rows, parts)
         emptied = await parts.homes.archived(shard, taken, settled)

@@ -15,6 +15,7 @@ from dispatcher.pipeline.archive import describe_tracks
 from dispatcher.pipeline.parts import Parts
 from dispatcher.ports.homes import Contents
 from dispatcher.ports.messages import SettledDelivery, StoredMessage
+from dispatcher.ports.sms_guard import SmsRow
 
 _UNPLACED = (Kind.RECALLED, Kind.SETTLED)
 
@@ -33,6 +34,7 @@ async def message_state(app: str, message_id: str, parts: Parts, now: Millis) ->
     states = await parts.homes.states(stored.home, places)
     contents = await parts.homes.contents(stored.home, places) if states else None
     archived = {row.ref.place: row for row in await parts.deliveries.of_message(stored.home, stored.place, len(refs))}
+    texts = {row.user_id: row for row in await parts.sms_guard.of_message(app, message_id)}
     deliveries = []
     ends = []
     for ref, user_id in zip(refs, stored.user_ids, strict=True):
@@ -45,6 +47,7 @@ async def message_state(app: str, message_id: str, parts: Parts, now: Millis) ->
                 "delivery_id": parts.ids.delivery_id(ref, app, user_id),
                 "state": name,
                 **_proof(state, row),
+                "sms": _sms(texts.get(user_id)),
                 "tracks": _tracks(ref, state, row, contents),
             }
         )
@@ -140,6 +143,14 @@ def _proof(state: DeliveryState | None, row: SettledDelivery | None) -> dict[str
         "confirmed_by": by,
         "confirmed_at": rfc3339(at) if at is not None else None,
     }
+
+
+def _sms(text: SmsRow | None) -> dict[str, Any] | None:
+    """The user's SMS for this message: a recall does not take it back."""
+    if text is None:
+        return None
+    sent_at = rfc3339(text.sent_at) if text.sent_at is not None else None
+    return {"state": text.state, "status": text.status, "sent_at": sent_at}
 
 
 def _tracks(

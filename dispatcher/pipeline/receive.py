@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, Phase, Proof
 from dispatcher.domain.ids import AttemptRef, DeliveryRef, parse_attempt_id
-from dispatcher.domain.journal import receipt_entry, write_entry
+from dispatcher.domain.journal import carrier_entry, receipt_entry, write_entry
 from dispatcher.domain.paths import Path
 from dispatcher.domain.receipt import Receipt
 from dispatcher.domain.requests import Counts, ReceiptItem
 from dispatcher.pipeline.gather import Gatherer
 from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.sightings import Sightings
 from dispatcher.ports.homes import Applied, Members
 from dispatcher.ports.messages import StoredMessage
 
@@ -35,6 +36,7 @@ class Receiver:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.sightings = Sightings(parts)
         self._gatherer: Gatherer[Tagged, Applied] = Gatherer(self._flush, batch=1_000, waiting=100_000)
 
     async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> Counts:
@@ -158,6 +160,8 @@ class Receiver:
         for one, receipt, result in zip(batch, receipts, applied, strict=True):
             if receipt is None or isinstance(result, Exception) or not result.known:
                 continue
+            if one.item.device_id is not None:
+                self.sightings.note(one.app, one.item.device_id, now)
             delivery_id = self._parts.ids.delivery_id(receipt.delivery, one.app, one.user_id)
             marks[one.app, one.user_id, receipt.event].append(delivery_id)
             if result.new:
@@ -195,6 +199,8 @@ class Receiver:
             return applied
         if failed:
             await self._hasten(attempt, now)
+        entry = write_entry(carrier_entry(now, attempt.delivery.place, attempt.track, status))
+        await self._parts.homes.append_journal([(attempt.delivery.home, entry)])
         return None
 
     async def _hasten(self, attempt: AttemptRef, now: Millis) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -10,11 +10,13 @@ from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.pipeline.admit import admit_home
 from dispatcher.pipeline.parts import Parts
 from dispatcher.ports.homes import Queue
+from dispatcher.ports.messages import StoredHome
 
 BEHIND: Millis = 2 * SECOND
 AHEAD: Millis = 2_500  #: what comes due before the next look is waited for, so that it is admitted on time
 TURN: Millis = 20 * SECOND
-LIMIT = 50
+LIMIT = 200
+SLOTS = 16  #: homes admitted at once
 _log = logging.getLogger(__name__)
 
 
@@ -38,21 +40,47 @@ Sleep = Callable[[float], Awaitable[None]]  #: seconds
 async def reconcile(parts: Parts, now: Millis, *, sleep: Sleep = asyncio.sleep) -> int:
     """Admits what the ledger has and the hot store has not; answers how many homes that were.
 
-    A scheduled message is in nobody's inbox before its ``not_before``: what is due in a moment is waited for.
+    A scheduled message is in nobody's inbox before its ``not_before``: what is due in a moment is waited for, and read
+    once it is due, so that a recall until then counts. Where thousands share a moment they go page by page.
     """
     count, until = 0, now + TURN
-    while homes := await parts.messages.unadmitted(now - BEHIND, due_before=now + AHEAD, limit=LIMIT):
-        for stored in sorted(homes, key=lambda home: home.due):
-            if (early := stored.due - parts.clock()) > 0:
-                await sleep(early / SECOND)
-            await admit_home(stored, parts, parts.clock())
-            await parts.messages.mark_admitted([stored.home])
-            await parts.hints([Queue("plan", stored.lane)])
-        count += len(homes)
-        now = parts.clock()
-        if len(homes) < LIMIT or now > until:
+    while now <= until:
+        homes = await parts.messages.unadmitted(now - BEHIND, due_before=now + 1, limit=LIMIT)
+        admitted = await _admit_all(homes, parts)
+        count += len(admitted)
+        now = max(now, parts.clock())
+        if len(homes) < LIMIT:
+            due = await parts.messages.next_due(now, now + AHEAD)
+            if due is None:
+                break
+            await sleep((due - now) / SECOND)
+            now = max(due, parts.clock())
+        elif not admitted:
             break
     return count
+
+
+async def _admit_all(homes: Sequence[StoredHome], parts: Parts) -> list[StoredHome]:
+    """Several at once; one that fails is left for the next turn."""
+    slots = asyncio.Semaphore(SLOTS)
+
+    async def admit(stored: StoredHome) -> None:
+        async with slots:
+            await admit_home(stored, parts, parts.clock())
+
+    results = await asyncio.gather(*(admit(stored) for stored in homes), return_exceptions=True)
+    admitted = []
+    for stored, result in zip(homes, results, strict=True):
+        if result is None:
+            admitted.append(stored)
+        elif not isinstance(result, Exception) or len(homes) == 1:
+            raise result
+        else:
+            _log.error("a home could not be admitted", extra={"home": f"{stored.home:016x}"}, exc_info=result)
+    if admitted:
+        await parts.messages.mark_admitted([stored.home for stored in admitted])
+        await parts.hints(sorted({Queue("plan", stored.lane) for stored in admitted}, key=str))
+    return admitted
 
 
 async def rebuild_if_lost(parts: Parts, epochs: Epochs, stamp: Stamp, now: Millis) -> bool:

@@ -63,7 +63,7 @@ class Happened:
                         self.tries[member].setdefault(entry.step, (entry.path, entry.at))
                 case Kind.OUTCOME:
                     self._forget_refused(entry)
-                case Kind.RECEIPT:
+                case Kind.RECEIPT if "event" in entry.columns:  # a carrier's "sent" proves nothing
                     paths, inferred = entry.column("path"), entry.column("inferred")
                     for member, path, guessed in zip(entry.members, paths, inferred, strict=True):
                         self.proofs[member].append((Path(path) if path else None, entry.at, bool(guessed)))

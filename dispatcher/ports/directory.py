@@ -94,7 +94,7 @@ class DeviceRegistration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """A device's user and epoch; ``moved_from``: the user it was taken from just now."""
+    """A device's user and epoch; ``moved_from``: the user it was taken from just now, by a move or a logout."""
 
     user_id: str
     epoch: int
@@ -102,8 +102,33 @@ class Binding:
     profiles: Sequence[Profile]  #: of every user whose devices changed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserQuery:
+    """Which users to list, by id: those whose id begins with ``beginning``, with this number, or with this device."""
+
+    beginning: str = ""
+    phone_hash: bytes | None = None
+    device_id: str | None = None
+    after: str | None = None  #: a page goes on behind this id
+    limit: int = 50
+
+
 class Directory(Protocol):
     """Users and devices."""
+
+    async def erased_since(self, since: Millis) -> Mapping[tuple[str, str], Millis]:
+        """Users erased since then and when, by app."""
+
+    async def erase_again(self, since: Millis) -> None:
+        """Repeats those erasures, for what was archived since."""
+
+    async def list_users(self, app: str, query: UserQuery) -> list[Profile]:
+        """By id."""
+
+    async def list_devices(
+        self, app: str, *, user_id: str | None, beginning: str, after: str | None, limit: int
+    ) -> list[tuple[str, Device]]:
+        """(user_id, device) by device id: a user's, those whose id begins so, behind *after*."""
 
     async def profiles(self, app: str, user_ids: Sequence[str]) -> dict[str, Profile]:
         """One query; unknown users are absent."""
@@ -111,8 +136,11 @@ class Directory(Protocol):
     async def put_user(self, change: UserChange, now: Millis) -> tuple[Profile, bool]:
         """Creates or changes; True where it is new. Audited as ``user.update``."""
 
-    async def delete_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
-        """Erases the user, devices, tokens and message contents addressed to them only. Audited as ``user.erase``."""
+    async def delete_user(self, app: str, user_id: str, by: str, now: Millis, *, in_flight: bool = False) -> bool:
+        """Erases the user, devices, tokens and message contents addressed to them only. Audited as ``user.erase``.
+
+        *in_flight*: something is on its way to them, so they are erased though the ledger holds nothing yet.
+        """
 
     async def bind(self, app: str, device_id: str, user_id: str, now: Millis) -> Binding:
         """Binds a device to a user: the same user keeps the epoch, another raises it and the old user's tokens die."""

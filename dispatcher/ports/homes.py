@@ -218,6 +218,9 @@ class Homes(Protocol):
     async def end(self, refs: Sequence[DeliveryRef], end: End, now: Millis) -> list[bool]:
         """Ends deliveries from outside (recall, erasure); True where it was still open."""
 
+    async def blank(self, home: int, messages: Sequence[int]) -> None:
+        """Takes the content out of some of a home's messages (erasure); what they need to end and be counted stays."""
+
     async def hasten(self, app: str, lane: Lane, members: Members, now: Millis) -> None:
         """Makes waiting members due now: their step is known to have failed."""
 

@@ -81,6 +81,7 @@ class StoredHome:
     settled: frozenset[int]  #: places already archived
     #: places whose proof the journal holds though they are not archived
     proven: Mapping[int, tuple[Proof, Path | None, Millis]]
+    erased: frozenset[int] = frozenset()  #: places of users who were erased since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,11 @@ class Messages(Protocol):
         """The hot store has them."""
 
     async def unadmitted(self, before: Millis, *, due_before: Millis, limit: int) -> list[StoredHome]:
-        """Homes accepted before *before*, due before *due_before*, that the hot store does not have yet."""
+        """Homes that the hot store does not have yet, due before *due_before*: scheduled ones, and those accepted
+        before *before* (younger ones are being admitted just now)."""
+
+    async def next_due(self, after: Millis, until: Millis) -> Millis | None:
+        """When the next scheduled home comes due, in that time."""
 
     async def open_homes(self, after: int, limit: int, *, unadmitted: bool = False) -> list[StoredHome]:
         """Homes above *after* in id order that are admitted and not fully archived: for rebuilding.

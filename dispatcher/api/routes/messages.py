@@ -24,6 +24,7 @@ from dispatcher.api.schemas.messages import (
     Named,
     RecalledOut,
     accepted_out,
+    recalled_out,
     to_dispatch,
 )
 from dispatcher.api.schemas.shared import NoParams
@@ -208,9 +209,10 @@ async def recall(request: HttpRequest) -> Answer:
     """Pending steps die, the inbox entry goes, shown notifications get a clearing push where the path allows."""
     read_query(request.scope["query_string"], NoParams)
     wanted = path_id(request, "message_id")
-    if not await core_of(request).recall(backend_of(request).app, wanted):
+    recalled = await core_of(request).recall(backend_of(request).app, wanted)
+    if recalled is None:
         raise Problem.not_found("message")
-    return answer(RecalledOut(wanted), 202)
+    return answer(recalled_out(recalled), 202)
 
 
 ROUTES = (dispatch, dispatch_batch, message_state, timeline, recall)

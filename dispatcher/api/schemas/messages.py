@@ -21,6 +21,7 @@ from dispatcher.domain.requests import (
     content_bytes,
 )
 from dispatcher.errors import FieldError, Problem, ProblemBody
+from dispatcher.pipeline.recall import Recalled
 
 #: Names that push payloads keep for themselves.
 RESERVED_DATA = frozenset({"pushpath", "aps"})
@@ -118,11 +119,29 @@ class DryRunOut(Struct):
     recipients: list[dict[str, Any]]
 
 
-class RecalledOut(Struct):
-    """The recall is written; what is pending dies."""
+class RecalledOut(Struct, kw_only=True):
+    """The recall is written; what is pending dies. ``pending``: deliveries that were still open.
+
+    A text cannot be taken back: ``sms_sent`` names users whose SMS is out, ``sms_possible`` whose was leaving just now.
+    """
 
     message_id: str
     state: str = "recalled"
+    deliveries: int = 0
+    pending: int = 0
+    sms_sent: list[str] = []
+    sms_possible: list[str] = []
+
+
+def recalled_out(recalled: Recalled) -> RecalledOut:
+    """As the caller sees it."""
+    return RecalledOut(
+        message_id=recalled.message_id,
+        deliveries=recalled.deliveries,
+        pending=recalled.pending,
+        sms_sent=list(recalled.sms_sent),
+        sms_possible=list(recalled.sms_possible),
+    )
 
 
 def accepted_out(accepted: Accepted) -> AcceptedOut:
