@@ -78,6 +78,7 @@ async def _end(task: "asyncio.Future[Any]") -> None:
         summary="Pull what waits for a user",
         tag="Inbox",
         scopes=scopes(Scope.READ),
+        operators=False,  # a cursor would prove what nobody's phone has
         phones=True,
         query=InboxParams,
         answers={200: InboxOut},
@@ -113,6 +114,7 @@ def _item(caller: Backend | Phone, receipt: ReceiptIn, field: str) -> ReceiptIte
         summary="Prove deliveries",
         tag="Inbox",
         scopes=scopes(Scope.DEVICES),
+        operators=False,
         phones=True,
         body=ReceiptsIn,
         query=NoParams,

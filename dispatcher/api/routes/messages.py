@@ -7,12 +7,13 @@ import msgspec
 from litestar import get, post
 from msgspec import Struct
 
-from dispatcher.api.access import HttpRequest, backend_of
+from dispatcher.api.access import HttpRequest, backend_of, door_of
 from dispatcher.api.answers import Answer, answer, core_of, path_id
 from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.checks import Id
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
+from dispatcher.api.operations import AppDoor
 from dispatcher.api.schemas.messages import (
     AcceptedOut,
     BatchIn,
@@ -61,7 +62,7 @@ async def dispatch(request: HttpRequest) -> Answer:
     core, backend = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
     now = core.clock()
-    wanted = to_dispatch(decode(await request.body(), MessageIn), now)
+    wanted = _allowed(to_dispatch(decode(await request.body(), MessageIn), now), door_of(request))
     if wanted.dry_run:
         return answer(await core.dry_run(backend.app, wanted))
     (result,) = await core.accept(backend.app, [wanted], now)
@@ -89,7 +90,8 @@ async def dispatch_batch(request: HttpRequest) -> Answer:
     read_query(request.scope["query_string"], NoParams)
     now = core.clock()
     raws = decode(await request.body(), BatchIn, parts=True).messages
-    read = [_read(bytes(raw), now) for raw in raws]
+    door = door_of(request)
+    read = [_read(bytes(raw), now, door) for raw in raws]
     recipients = sum(item.recipients for item in read if isinstance(item, DispatchRequest))
     if recipients > MAX_BATCH_RECIPIENTS:
         raise Problem.invalid("messages", f"at most {MAX_BATCH_RECIPIENTS} recipients a batch, these are {recipients}")
@@ -101,9 +103,16 @@ async def dispatch_batch(request: HttpRequest) -> Answer:
 Outcome = Accepted | Problem | dict[str, Any]
 
 
-def _read(raw: bytes, now: Millis) -> DispatchRequest | Problem:
+def _allowed(wanted: DispatchRequest, door: AppDoor) -> DispatchRequest:
+    """422 for a class that is none of the app's."""
+    if door.classes is not None and wanted.klass not in door.classes:
+        raise Problem.invalid("class", f"this app dispatches {', '.join(sorted(door.classes))} only")
+    return wanted
+
+
+def _read(raw: bytes, now: Millis, door: AppDoor) -> DispatchRequest | Problem:
     try:
-        return to_dispatch(decode(raw, MessageIn), now)
+        return _allowed(to_dispatch(decode(raw, MessageIn), now), door)
     except Problem as problem:
         return problem
 

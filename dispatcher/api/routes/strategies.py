@@ -198,6 +198,7 @@ async def put_draft(request: HttpRequest) -> Answer:
         summary="Check a document",
         tag="Strategies",
         scopes=_STRATEGIES,
+        safe=True,
         body=dict[str, Any],
         media=_DOCUMENT,
         query=NoParams,

@@ -76,6 +76,7 @@ async def remove(request: HttpRequest) -> Answer:
         summary="Try a document",
         tag="Strategies",
         scopes=_STRATEGIES,
+        safe=True,
         body=SimulateIn,
         query=NoParams,
         answers={200: dict[str, Any]},
