@@ -110,7 +110,7 @@ class RedisCircuits:
             if probe:
                 pipe.delete(self._key("probe", app, path))
             await pipe.execute()
-            await self._facts.tell(app, path, PathHealth(healthy=False), lasts_ms=TOLD)
+            await self._facts.tell(app, path, PathHealth(healthy=False), lasts_ms=_until_probe(after, now))
         except RedisError:
             _log.warning("a circuit could not be opened", extra={"app": app, "path": path})
             return
@@ -216,14 +216,20 @@ class RedisCircuits:
             paused, stored = await self._store.client.mget(
                 self._key("pause", app, path), self._key("circuit", app, path)
             )
-            if stored is not None:
-                found[app, path] = _circuit(stored).state(now)
-            found.setdefault((app, path), CircuitState.CLOSED)
-            if paused is None and stored is None:
-                await self._well(app, path)
-            elif paused is not None or found[app, path] is CircuitState.OPEN:
+            circuit = None if stored is None else _circuit(stored)
+            found[app, path] = CircuitState.CLOSED if circuit is None else circuit.state(now)
+            if paused is not None:
                 await self._facts.tell(app, path, PathHealth(healthy=False), lasts_ms=TOLD)
+            elif circuit is None:
+                await self._well(app, path)
+            elif found[app, path] is CircuitState.OPEN:
+                await self._facts.tell(app, path, PathHealth(healthy=False), lasts_ms=_until_probe(circuit, now))
         return found
+
+
+def _until_probe(circuit: Circuit, now: Millis) -> Millis:
+    """New plans go round the path until it may be probed; then one of them is the probe."""
+    return max(min(circuit.probe_at - now, TOLD), 1)
 
 
 def _view(stored: Any, slots: Sequence[Mapping[bytes, bytes]], now: Millis) -> PathView:
