@@ -15,8 +15,8 @@ from dispatcher.api.schemas.people import (
     DeviceTokenIn,
     DeviceTokenOut,
     PresenceOut,
-    TokenOut,
     to_registration,
+    token_out,
 )
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.domain.clock import SECOND, Millis, rfc3339
@@ -89,20 +89,7 @@ async def _shown(request: HttpRequest, app: str, user_id: str, device: Device) -
         device_id=device.device_id,
         user_id=user_id,
         platform=device.platform,
-        tokens=[
-            TokenOut(
-                path=token.path,
-                kind=token.kind,
-                value=token.masked,
-                environment=token.environment,
-                topic=token.topic,
-                state=token.state,
-                since=rfc3339(token.registered_at),
-                ended_at=rfc3339(token.ended_at) if token.ended_at is not None else None,
-                reason=token.reason,
-            )
-            for token in device.tokens
-        ],
+        tokens=[token_out(token) for token in device.tokens],
         alerts_enabled=device.alerts_enabled,
         app_version=device.app_version,
         os_version=device.os_version,

@@ -141,7 +141,7 @@ async def preview_template(request: HttpRequest) -> Answer:
 
 
 @post(
-    "/v1/templates/preview",
+    "/v1/template-preview",
     status_code=200,
     opt=Contract(
         summary="See a template filled in before it is stored",

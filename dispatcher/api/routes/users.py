@@ -41,7 +41,8 @@ def _values(user: UserIn, sealer: Sealer) -> dict[str, Any]:
     return values
 
 
-def _shown(core: Core, profile: Profile) -> UserOut:
+def shown_user(core: Core, profile: Profile) -> UserOut:
+    """As the API shows a user."""
     number = core.sealer.open(profile.phone).decode() if profile.phone is not None else None
     quiet = profile.quiet_from is not None and profile.quiet_to is not None
     return UserOut(
@@ -89,7 +90,7 @@ async def put_user(request: HttpRequest) -> Answer:
     profile, new = await core.directory.put_user(change, now)
     await core.profiles.put([profile])
     await core.user_changed(before, profile)
-    return answer(_shown(core, profile), 201 if new else 200)
+    return answer(shown_user(core, profile), 201 if new else 200)
 
 
 @get(
@@ -111,7 +112,7 @@ async def get_user(request: HttpRequest) -> Answer:
     profile = (await core.directory.profiles(backend.app, [wanted])).get(wanted)
     if profile is None:
         raise Problem.not_found("user")
-    return answer(_shown(core, profile))
+    return answer(shown_user(core, profile))
 
 
 @delete(

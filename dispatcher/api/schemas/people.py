@@ -15,8 +15,8 @@ from dispatcher.api.checks import (
     ZoneName,
     check_zone,
 )
-from dispatcher.domain.clock import Millis
-from dispatcher.domain.device import Platform, PushToken
+from dispatcher.domain.clock import Millis, rfc3339
+from dispatcher.domain.device import Device, Platform, PushToken
 from dispatcher.domain.paths import Path
 from dispatcher.errors import FieldError, Problem
 from dispatcher.ports.directory import DeviceRegistration
@@ -136,6 +136,91 @@ class DeviceTokenOut(Struct, kw_only=True):
     token: str
     expires_at: str
     gateways: list[str]
+
+
+class DeviceRow(Struct, kw_only=True):
+    """A device in a list: as the ledger has it, without its line."""
+
+    device_id: str
+    user_id: str
+    platform: str
+    tokens: list[TokenOut]
+    alerts_enabled: bool
+    app_version: str | None
+    os_version: str | None
+    manufacturer: str | None
+    locale: str | None
+    time_zone: str | None
+    last_seen: str | None
+
+
+class UsersOut(Struct):
+    """By user_id. ``next`` goes into ``before``; null on the last page."""
+
+    users: list[UserOut]
+    next: str | None
+
+
+class DevicesOut(Struct):
+    """By device_id. ``next`` goes into ``before``; null on the last page."""
+
+    devices: list[DeviceRow]
+    next: str | None
+
+
+class TokensOut(Struct):
+    """Newest first, the last ended ones too."""
+
+    tokens: list[TokenOut]
+
+
+class UsersParams(Struct, forbid_unknown_fields=True, kw_only=True):
+    """``query``: the beginning of a user_id, or a whole number (+86...), or a whole device_id."""
+
+    query: Id | None = None
+    before: Id | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class DevicesParams(Struct, forbid_unknown_fields=True, kw_only=True):
+    """``query``: the beginning of a device_id."""
+
+    user_id: Id | None = None
+    query: Id | None = None
+    before: Id | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+def token_out(token: PushToken) -> TokenOut:
+    """With its middle left out."""
+    return TokenOut(
+        path=token.path,
+        kind=token.kind,
+        value=token.masked,
+        environment=token.environment,
+        topic=token.topic,
+        state=token.state,
+        since=rfc3339(token.registered_at),
+        ended_at=rfc3339(token.ended_at) if token.ended_at is not None else None,
+        reason=token.reason,
+    )
+
+
+def device_row(user_id: str, device: Device) -> DeviceRow:
+    """One line of a list."""
+    return DeviceRow(
+        device_id=device.device_id,
+        user_id=user_id,
+        platform=device.platform,
+        tokens=[token_out(token) for token in device.tokens],
+        alerts_enabled=device.alerts_enabled,
+        app_version=device.app_version,
+        os_version=device.os_version,
+        manufacturer=device.manufacturer,
+        locale=device.locale,
+        time_zone=device.time_zone,
+        last_seen=rfc3339(device.last_seen) if device.last_seen else None,
+    )
 
 
 def to_registration(app: str, device_id: str, device: DeviceIn, now: Millis) -> DeviceRegistration:

@@ -17,7 +17,10 @@ from dispatcher.domain.device import Device, Platform, Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.ids import ForeignCursor
 from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
+from dispatcher.domain.template import Template
+from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Kind, Problem
+from dispatcher.pipeline.recall import Recalled
 from dispatcher.ports.directory import (
     ApiKey,
     App,
@@ -29,10 +32,13 @@ from dispatcher.ports.directory import (
     StaleDraft,
     StrategyVersion,
     UserChange,
+    UserQuery,
 )
 from dispatcher.ports.learning import LearningSettings
 from dispatcher.ports.operations import Session
 from dispatcher.ports.presence import Presence
+from dispatcher.ports.templates import TemplateStale
+from dispatcher.ports.webhooks import Webhook
 from dispatcher.settings import Settings, load_settings
 from dispatcher.telemetry import Metrics
 from strategies.learn import Pin
@@ -88,6 +94,23 @@ class MemoryDirectory:
         new = msgspec.structs.replace(base, rev=base.rev + 1, **values)
         self.users[change.app, change.user_id] = new
         return new, old is None
+
+    async def list_users(self, app: str, query: UserQuery) -> list[Profile]:
+        found = [profile for (owner, _), profile in sorted(self.users.items()) if owner == app]
+        if query.phone_hash is not None or query.device_id is not None:
+            return []
+        after, begin = query.after or "", query.beginning
+        return [one for one in found if one.user_id.startswith(begin) and one.user_id > after][: query.limit]
+
+    async def list_devices(
+        self, app: str, *, user_id: str | None, beginning: str, after: str | None, limit: int
+    ) -> list[tuple[str, Device]]:
+        found = [row for (owner, _), row in sorted(self.owner.items()) if owner == app]
+        return [
+            (user, device)
+            for user, device in found
+            if user_id in {None, user} and device.device_id.startswith(beginning) and device.device_id > (after or "")
+        ][:limit]
 
     async def bind(self, app: str, device_id: str, user_id: str, now: Millis) -> Binding:
         bound = self.owner.get((app, device_id))
@@ -196,7 +219,81 @@ class MemoryStrategies:
         return pin is not None or known is not None
 
 
+class MemoryTemplates:
+    """Templates by app and name."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Template] = {}
+
+    async def get(self, app: str, name: str) -> Template | None:
+        return self.kept.get((app, name))
+
+    async def all(self, app: str) -> list[Template]:
+        return [template for (owner, _), template in sorted(self.kept.items()) if owner == app]
+
+    async def put(self, app: str, template: Template, *, if_match: str | None) -> tuple[Template, bool]:
+        standing = self.kept.get((app, template.name))
+        if if_match is not None and (standing is None or if_match not in {standing.etag, "*"}):
+            raise TemplateStale
+        self.kept[app, template.name] = template
+        return template, standing is None
+
+    async def delete(self, app: str, name: str, *, by: str, now: Millis) -> bool:
+        return self.kept.pop((app, name), None) is not None
+
+
+class MemoryWebhooks:
+    """The desk and its store in one."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Webhook] = {}
+
+    @property
+    def store(self) -> "MemoryWebhooks":
+        return self
+
+    async def register(
+        self, app: str, url: str, events: Sequence[StatusEvent], secret: str | None, now: Millis
+    ) -> tuple[Webhook, str | None, bool]:
+        if "10.0.0." in url:
+            raise Problem.invalid("url", "the target is a private, loopback or link-local address")
+        known = next((one for one in self.kept.values() if (one.app, one.url) == (app, url)), None)
+        webhook_id = known.webhook_id if known else f"wh_{len(self.kept)}"
+        webhook = Webhook(webhook_id=webhook_id, app=app, url=url, events=frozenset(events), created_at=now)
+        self.kept[webhook_id] = webhook
+        return webhook, secret or (None if known else "whsec_made"), known is None
+
+    async def of_app(self, app: str) -> list[Webhook]:
+        return [one for one in self.kept.values() if one.app == app]
+
+    async def pause(self, app: str, webhook_id: str, reason: str, now: Millis) -> Webhook | None:
+        return await self._change(app, webhook_id, paused_at=now, paused_reason=reason)
+
+    async def resume(self, app: str, webhook_id: str, now: Millis) -> Webhook | None:
+        return await self._change(app, webhook_id, paused_at=None, paused_reason=None)
+
+    async def _change(self, app: str, webhook_id: str, **changes: Any) -> Webhook | None:
+        known = self.kept.get(webhook_id)
+        if known is None or known.app != app:
+            return None
+        self.kept[webhook_id] = replace(known, **changes)
+        return self.kept[webhook_id]
+
+    async def remove(self, app: str, *, webhook_id: str | None = None, url: str | None = None) -> bool:
+        for one in await self.of_app(app):
+            if webhook_id == one.webhook_id or url == one.url:
+                del self.kept[one.webhook_id]
+                return True
+        return False
+
+
 class MemoryAudit:
+    def __init__(self) -> None:
+        self.recorded: list[AuditEntry] = []
+
+    async def record(self, app: str, entry: AuditEntry) -> None:
+        self.recorded.append(entry)
+
     async def entries(self, app: str, *, before: int | None, limit: int) -> list[tuple[int, AuditEntry]]:
         rows = [
             (number, AuditEntry(at=NOW, who="key:all", action="user.update", subject=f"u{number}", detail={}))
@@ -268,6 +365,8 @@ class MemoryCore:
         self.presences = MemoryPresences()
         self.strategies = MemoryStrategies()
         self.audit = MemoryAudit()
+        self.templates = MemoryTemplates()
+        self.webhooks = MemoryWebhooks()
         self.throttle = MemoryThrottle()
         self.device_tokens = DeviceTokens(SECRET.encode())
         self.sealer = PlainSealer()
@@ -321,8 +420,15 @@ class MemoryCore:
             raise Problem.invalid("user_id", "required where there are several recipients")
         return {"events": [{"kind": "accepted"}]}
 
-    async def recall(self, app: str, message_id: str) -> bool:
-        return (app, message_id) in self.messages
+    def measure_sms(self, text: str) -> int:
+        return 1 + len(text) // 70
+
+    async def recall(self, app: str, message_id: str) -> Recalled | None:
+        known = self.messages.get((app, message_id))
+        if known is None:
+            return None
+        count = known[0].recipients
+        return Recalled(message_id=message_id, deliveries=count, pending=count, sms_sent=("li",))
 
     async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait_ms: Millis) -> bytes:
         self.pulls.append((app, user_id, device_id, query, wait_ms))
