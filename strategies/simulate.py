@@ -22,12 +22,17 @@ from strategies.facts import row_from
 from strategies.replay import RecordedTrack, Replay, replay
 
 PROGRESS_EVERY = 1_000
+MAX_CONVERSATIONS = 200_000
+"""Conversations whose last SMS is remembered, so that the next one in the window is not paid again."""
 MAX_ROUTES = 10_000
 """Different sequences of paths counted apart before they are added up."""
 
 
 class RecordedDelivery(msgspec.Struct, frozen=True):
-    """One delivery of the journal. sms_segments: what its SMS costs or would cost; proof ends at `ttl_ms`."""
+    """One delivery of the journal. sms_segments: what its SMS costs or would cost; proof ends at `ttl_ms`.
+
+    conversation: of one user, as their collapse key tells them apart; empty without one. planned_ms: since the epoch.
+    """
 
     delivery_id: str
     message_id: str
@@ -35,6 +40,8 @@ class RecordedDelivery(msgspec.Struct, frozen=True):
     tracks: tuple[RecordedTrack, ...]
     sms_segments: int = 1
     ttl_ms: int = 86_400_000
+    conversation: str = ""
+    planned_ms: int = 0
 
 
 class Course(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +52,7 @@ class Course(msgspec.Struct, frozen=True, gc=False):
     segments: int
     proven_ms: int | None
     evident: bool
+    sms_ms: int | None = None
 
 
 class Side:
@@ -57,6 +65,24 @@ class Side:
         self.segments = self.confirmed = self.no_evidence = 0
         self.times: dict[int, float] = {}
         self._routes: dict[tuple[str, ...], int] = {}
+        limits = strategy.document.sms
+        self._coalesce_ms = limits.coalesce_ms if limits is not None else None
+        self._conversations: dict[str, int] = {}
+
+    def coalesced(self, delivery: RecordedDelivery, course: Course) -> Course:
+        """The same course, without an SMS of its own where one of its conversation went within the window."""
+        if course.sms_ms is None or not self._coalesce_ms or not delivery.conversation:
+            return course
+        at = delivery.planned_ms + course.sms_ms
+        last = self._conversations.get(delivery.conversation)
+        if last is not None and abs(at - last) < self._coalesce_ms:
+            attempts = tuple([path for path in course.attempts if path != "sms"])
+            return Course(course.decisions, attempts, 0, course.proven_ms, course.evident)
+        if len(self._conversations) >= MAX_CONVERSATIONS:
+            oldest = sorted(self._conversations.values())[MAX_CONVERSATIONS // 2]
+            self._conversations = {name: when for name, when in self._conversations.items() if when > oldest}
+        self._conversations[delivery.conversation] = at
+        return course
 
     def course(self, delivery: RecordedDelivery, like: Course | None = None) -> Course:
         """Plan every track and climb its ladder; the SMS is the delivery's.
@@ -65,7 +91,7 @@ class Side:
         """
         decisions = tuple([decide(track.facts, self.strategy) for track in delivery.tracks])
         if like is not None and all(map(_same_steps, decisions, like.decisions)):
-            return Course(decisions, like.attempts, like.segments, like.proven_ms, like.evident)
+            return Course(decisions, like.attempts, like.segments, like.proven_ms, like.evident, like.sms_ms)
         replays = [
             replay(ladder, skipped, track)
             for (_, ladder, skipped), track in zip(decisions, delivery.tracks, strict=True)
@@ -120,6 +146,8 @@ class Simulation:
         """Take one recorded delivery into the figures."""
         old = self._old.course(delivery)
         new = self._new.course(delivery, old)
+        if old.sms_ms is not None or new.sms_ms is not None:
+            old, new = self._old.coalesced(delivery, old), self._new.coalesced(delivery, new)
         self._old.count(old)
         self._new.count(new)
         self.deliveries += 1
@@ -223,7 +251,7 @@ def _course(delivery: RecordedDelivery, decisions: tuple[Decision, ...], replays
             proven = by_sms if proven is None else min(proven, by_sms)
     if proven is not None and proven > delivery.ttl_ms:
         proven = None
-    return Course(decisions, tuple(attempts), segments, proven, evident)
+    return Course(decisions, tuple(attempts), segments, proven, evident, due if segments else None)
 
 
 def _sms_due(replays: list[Replay]) -> int | None:

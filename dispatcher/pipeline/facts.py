@@ -82,7 +82,7 @@ class FactReader:
         self._profiles = profiles
         self._presences = presences
         self._learning = learning
-        self._paths = paths
+        self.paths = paths
         self._budgets = budgets
 
     async def know(
@@ -104,7 +104,7 @@ class FactReader:
     async def shared(self, app: str, budgets: Sequence[Rate], now: Millis, default_zone: str) -> Shared:
         """What is the same for all; read a few times a second whoever asks how often."""
         values: dict[str, FactValue] = {}
-        for path, health in (await self._paths.paths(app, now)).items():
+        for path, health in (await self.paths.paths(app, now)).items():
             values[f"path.{path}.healthy"] = health.healthy
             if health.success_rate is not None:
                 values[f"path.{path}.success_rate"] = health.success_rate

@@ -61,6 +61,9 @@ class Happened:
                 case Kind.ATTEMPTED if entry.path is not None:
                     for member in entry.members:
                         self.tries[member].setdefault(entry.step, (entry.path, entry.at))
+                case Kind.SKIPPED if entry.shared.get("joined"):
+                    for member in entry.members:  # another message's SMS stands for this one too
+                        self.tries[member].setdefault(entry.step, (Path.SMS, entry.at))
                 case Kind.OUTCOME:
                     self._forget_refused(entry)
                 case Kind.RECEIPT if "event" in entry.columns:  # a carrier's "sent" proves nothing
@@ -96,9 +99,10 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One delivery of a home: by which strategy it was planned, its class and its tracks."""
+    """One delivery of a home: when and by which strategy it was planned, its class and its tracks."""
 
     place: int
+    at: Millis
     strategy: str
     klass: str
     tracks: tuple[RecordedTrack, ...]
@@ -110,16 +114,18 @@ def recorded(journal: Iterable[bytes]) -> Iterator[Recorded]:
     proven = {place for place, _ in happened.proofs}
     found: dict[int, list[RecordedTrack]] = defaultdict(list)
     names: dict[int, str] = {}
+    moments: dict[int, Millis] = {}
     for entry in happened.planned:
         if entry.shared.get("catalogue") != FINGERPRINT or "row" not in entry.columns:
             continue
         explanations = entry.shared["explanations"]
         rows: list[Row] = _rows(entry.columns["row"])
         for member, row, which in zip(entry.members, rows, entry.column("explanation"), strict=True):
+            moments[member[0]] = entry.at
             names[member[0]] = explanations[which]["strategy"]
             found[member[0]].append(RecordedTrack(row, _evidence(happened, member, member[0] in proven)))
     for place, tracks in found.items():
-        yield Recorded(place, names[place], str(tracks[0].facts[_CLASS]), tuple(tracks))
+        yield Recorded(place, moments[place], names[place], str(tracks[0].facts[_CLASS]), tuple(tracks))
 
 
 def _evidence(happened: Happened, member: Member, settled: bool) -> Mapping[str, Evidence]:

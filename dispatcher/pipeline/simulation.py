@@ -75,9 +75,9 @@ async def simulate_recorded(
         for home, size in homes.items():
             # an entry on its way from the hot store may be seen in both
             journal = dict.fromkeys([*journals.get(home, ()), *pending.found.get(home, ())])
-            segments = _Segments(messages.get(home, ()), new, parts)
+            texts = _Texts(messages.get(home, ()), new, parts)
             deliveries = (
-                _delivery(home, one, segments)
+                _delivery(home, one, texts)
                 for one in recorded(journal)
                 if _asked(one, old, new) and _sampled(home, one.place, share)
             )
@@ -139,8 +139,8 @@ def _sampled(home: int, place: int, share: float) -> bool:
     return int.from_bytes(digest, "big") < share * 2**32
 
 
-class _Segments:
-    """What an SMS of a home's deliveries costs; each message is measured once."""
+class _Texts:
+    """What an SMS of a home's deliveries costs, and in which conversation it is; each message is measured once."""
 
     def __init__(self, messages: Sequence[RecordedMessage], strategy: Strategy, parts: Parts) -> None:
         limits = strategy.document.sms
@@ -149,25 +149,30 @@ class _Segments:
         self._cut = parts.cut_sms
         self._costs: dict[int, int] = {}
 
-    def of(self, place: int) -> int:
-        """Segments of one delivery's text."""
+    def of(self, place: int) -> tuple[int, str]:
+        """Segments of one delivery's text, and its conversation."""
         for one in self._messages:
-            if one.place <= place < one.place + len(one.user_ids):
+            index = place - one.place
+            if 0 <= index < len(one.user_ids):
                 if one.place not in self._costs:
                     self._costs[one.place] = self._cut(text_for(one.message, 0, None), self._most)[1]
-                return self._costs[one.place]
-        return 1
+                key = one.message.collapse_key
+                return self._costs[one.place], f"{key}\0{one.user_ids[index]}" if key else ""
+        return 1, ""
 
 
-def _delivery(home: int, one: Recorded, segments: _Segments) -> RecordedDelivery:
+def _delivery(home: int, one: Recorded, texts: _Texts) -> RecordedDelivery:
     ttl = one.tracks[0].facts[_TTL]
+    segments, conversation = texts.of(one.place)
     return RecordedDelivery(
         delivery_id=f"{home}.{one.place}",
         message_id="",
         user_id="",
         tracks=one.tracks,
-        sms_segments=segments.of(one.place),
+        sms_segments=segments,
         ttl_ms=int(ttl or 0) * 1000,
+        conversation=conversation,
+        planned_ms=one.at,
     )
 
 

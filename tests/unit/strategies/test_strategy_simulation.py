@@ -153,3 +153,19 @@ def test_the_benchmark_runs_and_reports_in_the_common_form() -> None:
     assert all(set(figure) == {"value", "unit"} for figure in report["figures"].values())
     assert report["ratios"]["match"]["value"] > 5
     assert {made.rule for made in (plan(row, ten_rules()) for row in devices(2_000))} >= {"call", "night", "everyone"}
+
+
+def test_one_sms_stands_for_a_conversation_and_the_next_window_pays_again() -> None:
+    coalescing = compiled(OLD.replace("{per_user: 3/1d}", "{per_user: 3/1d, coalesce: collapse_key/10m}"), 2)
+
+    def one(number: int, planned_ms: int, conversation: str) -> RecordedDelivery:
+        return RecordedDelivery(
+            f"d{number}", "m", "li", (LATE_PUSH,), 2, conversation=conversation, planned_ms=planned_ms
+        )
+
+    cases = [one(1, 0, "c"), one(2, 1_000, "c"), one(3, 2_000, "other"), one(4, 600_000, "c"), one(5, 3_000, "")]
+
+    result = simulate(compiled(OLD), coalescing, cases)
+
+    assert result["sms_segments"] == {"old": 10, "new": 8}
+    assert {row["path"]: row["new"] for row in result["paths"]}["sms"] == 4
