@@ -50,39 +50,45 @@ def _base(*, dark: bool) -> Options:
     }
 
 
-def paths_over_time(rows: Sequence[Row], *, dark: bool) -> Options:
-    """Confirmed by path, one area upon the other, and what ended without proof."""
+def paths_over_time(rows: Sequence[Row], span: Mapping[str, Any], *, dark: bool) -> Options:
+    """Confirmed by path, one upon the other, and what ended without proof; *span*: from, to and step of the answer."""
     options = _base(dark=dark)
+    _stretch(options, span)
     series = []
     for path in PATHS:
         data = [[millis(row["at"]), (row.get("confirmed") or {}).get(path, 0)] for row in rows]
         if any(value for _, value in data) or path in {"longconn", "sms"}:
-            series.append(_area(path_name(path), data, path_colour(path, dark=dark)))
+            series.append(_bars(path_name(path), data, path_colour(path, dark=dark)))
     lost = [
         [millis(row["at"]), sum((row.get("ends") or {}).get(end, 0) for end in ("exhausted", "expired"))]
         for row in rows
     ]
-    series.append(_area("Not proven", lost, "#a61b12" if not dark else "#ff9d94"))
+    series.append(_bars("Not proven", lost, "#8b94a7"))
     return {**options, "series": series}
 
 
-def _area(name: str, data: list[list[int]], colour: str) -> Options:
+def _stretch(options: Options, span: Mapping[str, Any]) -> None:
+    """The whole range on the time axis, also where nothing happened."""
+    options["xAxis"]["min"], options["xAxis"]["max"] = millis(span["from"]), millis(span["to"])
+
+
+def _bars(name: str, data: list[list[int]], colour: str) -> Options:
     return {
         "name": name,
-        "type": "line",
+        "type": "bar",
         "stack": "all",
-        "symbol": "none",
-        "lineStyle": {"width": 1, "color": colour},
+        "barMaxWidth": 22,
+        "barMinWidth": 2,
         "itemStyle": {"color": colour},
-        "areaStyle": {"color": colour, "opacity": 0.75},
         "emphasis": {"focus": "series"},
         "data": data,
     }
 
 
-def proof_over_time(rows: Sequence[Row], *, dark: bool) -> Options:
+def proof_over_time(rows: Sequence[Row], span: Mapping[str, Any], *, dark: bool) -> Options:
     """Time to proof, seconds on a logarithmic axis: half of the messages, and 95 of 100."""
     options = _base(dark=dark)
+    _stretch(options, span)
     options["yAxis"] = {**options["yAxis"], "type": "log", "min": 0.01, "minInterval": None}
     options["yAxis"]["axisLabel"] = {**options["yAxis"]["axisLabel"], "formatter": "{value} s"}
     colours = ink(dark=dark)

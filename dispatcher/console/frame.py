@@ -11,8 +11,9 @@ from fastapi.responses import RedirectResponse
 from nicegui import app, ui
 
 from dispatcher.console.api import Api, ApiError, Operator
-from dispatcher.console.markup import Markup, el
+from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.pieces import html, problem_box
+from dispatcher.console.sandbox_watch import SandboxWatch
 from dispatcher.console.sessions import COOKIE_KEY, Sessions
 from dispatcher.console.settings import ConsoleSettings
 from dispatcher.console.words import zone_of
@@ -67,6 +68,7 @@ class Context:
 
     settings: ConsoleSettings
     sessions: Sessions
+    sandbox: SandboxWatch
 
 
 def context() -> Context:
@@ -126,8 +128,9 @@ def bare_head(*, dark: bool) -> None:
 def _frame(visit: Visit, nav: str) -> None:
     bare_head(dark=visit.dark)
     with ui.header().classes("bar"):
-        html(el("a", "Skip to content", href="#content", class_="skip"))
-        html(el("a", _mark(), "Pushpath", href="/", class_="brand", aria_label="Pushpath, to the overview"))
+        skip = el("a", "Skip to content", href="#content", class_="skip")
+        brand = el("a", _mark(), "Pushpath", href="/", class_="brand", aria_label="Pushpath, to the overview")
+        html(join(skip, brand))
         links = [
             el(
                 "a",

@@ -33,11 +33,12 @@ def is_foreign(scope: Scope) -> bool:
     """
     if scope["type"] == "http" and scope["method"] in _SAFE:
         return False
-    headers = dict(scope["headers"])
+    headers: dict[bytes, bytes] = dict(scope["headers"])
     origin = headers.get(b"origin")
     if origin is None:
-        return bool(headers.get(b"sec-fetch-site", b"same-origin") not in {b"same-origin", b"none"})
-    return urlsplit(origin.decode("latin-1")).netloc.lower() != headers.get(b"host", b"").decode("latin-1").lower()
+        return headers.get(b"sec-fetch-site", b"same-origin") not in {b"same-origin", b"none"}
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    return urlsplit(origin.decode("latin-1")).netloc.lower() != host
 
 
 class Guard:

@@ -51,12 +51,17 @@ def rungs(ladder: Sequence[Any]) -> Markup:
         last = at == len(steps) - 1
         wait = plain(step.get("wait")) if step.get("wait") is not None else "until ttl"
         drawn.append(
-            el("li", _step(at + 1, step), None if last else el("span", wait, class_="rung-wait"), class_="rung")
+            el(
+                "li",
+                _step(at + 1, step, last=last),
+                None if last else el("span", wait, class_="rung-wait"),
+                class_="rung",
+            )
         )
     return el("ol", drawn, class_="rungs")
 
 
-def _step(number: int, step: Mapping[str, Any]) -> Markup:
+def _step(number: int, step: Mapping[str, Any], *, last: bool) -> Markup:
     paths = step.get("paths") if isinstance(step.get("paths"), list) else [step.get("path")]
     names = " + ".join(path_name(plain(path)) for path in paths or ())
     notes = [
@@ -65,7 +70,7 @@ def _step(number: int, step: Mapping[str, Any]) -> Markup:
         if step.get(key) is not None and step.get(key) != "delivered"
     ]
     wait = f"waits {plain(step['wait'])}" if step.get("wait") is not None else "waits until ttl"
-    lines: list[Any] = [el("b", f"{number}. {names}"), el("small", wait)]
+    lines: list[Any] = [el("b", f"{number}. {names}"), el("small", wait) if last else None]
     if notes:
         lines.append(el("small", ", ".join(notes)))
     condition = step.get("if")

@@ -24,7 +24,7 @@ _VOID = frozenset({"br", "hr", "img", "input", "line", "rect", "circle", "path",
 
 def join(*children: Any) -> Markup:
     """Children one after the other; lists are opened, None is left out."""
-    parts = []
+    parts: list[str] = []
     for child in children:
         if child is None or child is False:
             continue

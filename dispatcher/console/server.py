@@ -1,5 +1,6 @@
 """The console's process: NiceGUI on its own port, one pool of connections to the API."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -8,6 +9,16 @@ import httpx
 from dispatcher.console.settings import ConsoleSettings
 
 _STATIC = Path(__file__).with_name("static")
+#: The device client for browsers, as apps would use it.
+_SDK = Path(__file__).parents[1] / "client" / "js"
+
+
+class _LeftEarly(logging.Filter):
+    """Keeps one thing out of the log: Starlette calls it an error when a browser leaves before its page is made."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, RuntimeError) and str(error) == "No response returned.")
 
 
 def run_console(settings: ConsoleSettings) -> None:
@@ -18,13 +29,18 @@ def run_console(settings: ConsoleSettings) -> None:
 
     from dispatcher.console.frame import Context
     from dispatcher.console.guard import Guard
+    from dispatcher.console.sandbox_watch import SandboxWatch
     from dispatcher.console.sessions import Sessions
 
+    logging.getLogger("uvicorn.error").addFilter(_LeftEarly())
     client = httpx.AsyncClient(base_url=settings.api_url, trust_env=False, limits=httpx.Limits(max_connections=100))
-    app.state.console = Context(settings=settings, sessions=Sessions(client))
+    app.state.console = Context(
+        settings=settings, sessions=Sessions(client), sandbox=SandboxWatch(settings.sandbox_url, client)
+    )
     from dispatcher.console import pages
 
     app.add_static_files("/static", _STATIC, max_cache_age=300)
+    app.add_static_files("/sdk", _SDK, max_cache_age=300)
     app.on_shutdown(client.aclose)
 
     @app.get("/healthz", include_in_schema=False)

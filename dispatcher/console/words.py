@@ -35,7 +35,7 @@ def number(value: float | None) -> str:
     """With thousands apart; a dash where nothing is known."""
     if value is None:
         return "–"
-    if isinstance(value, float) and not value.is_integer():
+    if not float(value).is_integer():
         return f"{value:,.2f}"
     return f"{int(value):,}"
 

@@ -1,5 +1,17 @@
 """One file a subject. Importing this package makes the pages known to NiceGUI."""
 
-from dispatcher.console.pages import deliveries, delivery, overview, sign_in, strategies, strategy
+from dispatcher.console import lab
+from dispatcher.console.pages import (
+    deliveries,
+    delivery,
+    overview,
+    phone_lab,
+    providers,
+    sign_in,
+    strategies,
+    strategy,
+    user,
+    users,
+)
 
-PAGES = (deliveries, delivery, overview, sign_in, strategies, strategy)
+PAGES = (lab, deliveries, delivery, overview, phone_lab, providers, sign_in, strategies, strategy, user, users)

@@ -25,6 +25,7 @@ RANGES: Mapping[str, tuple[timedelta, str]] = {
     "30d": (timedelta(days=30), "1d"),
 }
 REFRESH_S = 5.0
+_EACH = {"1m": "a minute", "1h": "an hour", "1d": "a day", "7d": "a week", "30d": "a month"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,8 @@ async def overview(visit: Visit) -> None:
             return
         tiles.set_content(_tiles(found))
         rows = found.stats["rows"]
-        _draw(curves, paths_over_time(rows, dark=visit.dark))
-        _draw(times, proof_over_time(rows, dark=visit.dark))
+        _draw(curves, paths_over_time(rows, found.stats, dark=visit.dark))
+        _draw(times, proof_over_time(rows, found.stats, dark=visit.dark))
         funnel.set_content(_funnel(found.stats["totals"]))
         classes.set_content(_classes(found.by_class))
 
@@ -201,7 +202,7 @@ def _tiles(found: Snapshot) -> Markup:
         tile("Confirmed", percent(confirmed, settled), f"{number(confirmed)} of {number(settled)} settled"),
         tile("Time to proof", seconds(proof.get("p50_s")), f"95 of 100 within {seconds(proof.get('p95_s'))}"),
         _sms_tile(spent, budget),
-        tile("In flight", compact(totals.get("open")), "accepted in this range, not settled yet"),
+        tile("In flight", compact(totals.get("open")), "accepted, not settled yet"),
         tile(
             "Books",
             "–" if books is None else "Balanced" if books["balanced"] else "Off",
@@ -231,13 +232,13 @@ def _sms_tile(spent: int, budget: tuple[int, str] | None) -> Markup:
         aria_valuemin="0",
         aria_valuemax="100",
     )
-    note = join(f"of {number(budget[0])} segments a {budget[1].removeprefix('1')}", meter)
+    note = join(f"of {number(budget[0])} segments {_EACH.get(budget[1], budget[1])}", meter)
     return tile("SMS, last 24 h", compact(spent), note, tone=tone)
 
 
 def _change(now: float | None, before: float | None) -> str:
     if not before or now is None:
-        return "nothing before to compare with"
+        return "nothing in the time before"
     change = 100 * (now - before) / before
     return f"{'▲' if change >= 0 else '▼'} {abs(change):.0f} % against the time before"
 

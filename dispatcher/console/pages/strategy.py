@@ -36,14 +36,13 @@ async def strategy(visit: Visit) -> None:
             class_="line",
         )
     )
-    chosen = visit.query.get("tab", "edit")
-    with ui.tabs(value=chosen if chosen in _TABS else "edit").props(
-        'align="left" no-caps inline-label aria-label="Parts of this strategy"'
-    ) as tabs:
+    first = visit.query["tab"] if visit.query.get("tab") in _TABS else "edit"
+    with ui.tabs().props('align="left" no-caps inline-label aria-label="Parts of this strategy"') as tabs:
         for tab in _TABS:
             ui.tab(tab, label=_WORDS[tab])
+    tabs.set_value(first)
     tabs.on_value_change(lambda event: ui.run_javascript(f"history.replaceState(null, '', '?tab={event.value}')"))
-    with ui.tab_panels(tabs, animated=False, keep_alive=True).classes("wide"):
+    with ui.tab_panels(tabs, value=first, animated=False, keep_alive=True).classes("wide"):
         with ui.tab_panel("edit"):
             await editor_tab(visit, work, tabs)
         with ui.tab_panel("try"):

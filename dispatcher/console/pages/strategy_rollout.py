@@ -1,6 +1,5 @@
 """Rollout: publish to a share of the users, watch both versions side by side, widen it or go back."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -53,12 +52,12 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
                 percent_of.props('unelevated no-caps dense padding="6px 14px" aria-label="Share of users"')
                 ui.button("Publish", icon="rocket_launch", on_click=guarded(publish)).props("unelevated")
             html(el("p", "The text in the editor is stored as the draft first, then published.", class_="muted small"))
-    with card("Live now", "Figures of the last 24 hours by the version that planned the delivery."):
+    with card("Live now", "Figures by the version that planned the delivery."):
         beside = ui.element("div").classes("versions")
 
     async def refresh() -> None:
         try:
-            versions, figures = await asyncio.gather(_versions(visit, address), _figures(visit, work.name))
+            versions = await _versions(visit, address)
         except ApiError as error:
             if error.signed_out:
                 report(error)
@@ -68,7 +67,7 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
             for version in versions
             if version["state"] in {"live", "partial", "trial", "published"} and version["percent"]
         ]
-        key = repr((versions, figures))
+        key = repr(versions)
         if key == seen.get("key"):
             return
         seen["key"] = key
@@ -78,7 +77,7 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
                 html(empty_state("Nothing of this strategy is live", "Publish it to begin."))
             for version in shown:
                 with ui.element("div").classes("version"):
-                    html(_version(visit, version, figures.get(version["version"], {})))
+                    html(_version(visit, version))
             earlier = next(
                 (each for each in versions if each["version"] < max((one["version"] for one in shown), default=0)), None
             )
@@ -103,34 +102,25 @@ async def _versions(visit: Visit, address: str) -> list[Mapping[str, Any]]:
     return found
 
 
-async def _figures(visit: Visit, name: str) -> dict[int, Mapping[str, Any]]:
-    answer = await visit.api.get("/v1/stats", by="strategy")
-    return {row["version"]: row for row in answer["rows"] if row.get("strategy") == name}
-
-
-def _version(visit: Visit, version: Mapping[str, Any], figures: Mapping[str, Any]) -> Markup:
-    ends = figures.get("ends") or {}
-    proof = figures.get("time_to_proof") or {}
-    settled = figures.get("settled") or 0
-    proven = figures.get("confirmed") or {}
+def _version(visit: Visit, version: Mapping[str, Any]) -> Markup:
+    figures = version.get("figures") or {}
+    proof = figures.get("time_to_proof_s") or {}
+    states, proven = figures.get("states") or {}, figures.get("confirmed_by") or {}
+    settled = figures.get("deliveries") or 0
     paths = ", ".join(
         f"{path_name(path)} {percent(count, sum(proven.values()))}" for path, count in proven.items() if count
     )
     facts = (
         ("Settled", number(settled)),
-        ("Confirmed", percent(ends.get("confirmed", 0), settled)),
-        ("Time to proof", f"{seconds(proof.get('p50_s'))}, 95 of 100 within {seconds(proof.get('p95_s'))}"),
+        ("Confirmed", percent(figures.get("confirmed", 0), settled)),
+        ("Time to proof", f"{seconds(proof.get('p50'))}, 95 of 100 within {seconds(proof.get('p95'))}"),
         ("Proven by", paths or "–"),
-        ("Not proven", number(sum(ends.get(end, 0) for end in ("exhausted", "expired")))),
+        ("Not proven", number(sum(states.get(end, 0) for end in ("exhausted", "expired")))),
+        ("SMS segments", number((figures.get("sms") or {}).get("segments", 0))),
     )
+    by = f" by {version['by'] or 'Pushpath'}"
     return join(
         el("h3", f"Version {version['version']} ", badge(version["state"], label=f"{version['percent']} % of users")),
-        el(
-            "p",
-            "published ",
-            time_tag(version["published_at"], visit.zone),
-            f" by {version['by'] or 'Pushpath'}",
-            class_="muted small",
-        ),
+        el("p", "published ", time_tag(version["published_at"], visit.zone), by, class_="muted small"),
         el("dl", [join(el("dt", name), el("dd", value)) for name, value in facts], class_="facts"),
     )
