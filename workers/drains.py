@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import perf_counter
 
 from dispatcher.bootstrap import Stores
@@ -15,6 +16,8 @@ from dispatcher.pipeline.sweep import BATCH, LEASE_MS, sweep
 from dispatcher.ports.homes import Claim, Queue
 
 TURN: Millis = 5 * SECOND
+#: How long a Celery task waits for the drain it began: its thread serves all paths, and one may stall.
+HINT_WAITS_S = 1.0
 _log = logging.getLogger(__name__)
 
 #: How many of a queue's drains one process runs at once; a full one returns without claiming.
@@ -31,6 +34,13 @@ LEASES: dict[str, Millis] = {
     "sms": 40 * SECOND,
 }
 
+#: Work that takes longer leaves its slot, so that the next claim need not wait for a slow provider.
+SLOW_AFTER_S = 0.5
+#: How much slow work a queue may have under way beside its slots; when it is full, slots wait for it.
+SLOW = {"apns": 12, "fcm": 12, "sms": 28}
+#: How much of that may be one app's: whose provider stalls keeps no other app from its own.
+SLOW_OF_ONE = 2
+
 Elsewhere = Callable[[Sequence[Queue]], Awaitable[None]]
 
 
@@ -45,6 +55,7 @@ class Drains:
         self._running: dict[Queue, int] = {}
         self._again: set[Queue] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slow: dict[Queue, dict[asyncio.Task[None], str]] = defaultdict(dict)
         self.stopping = False
 
     async def hint(self, queues: Sequence[Queue]) -> None:
@@ -62,9 +73,11 @@ class Drains:
         if self._running.get(queue, 0) >= SLOTS[queue.name]:
             self._again.add(queue)
             return
-        task = asyncio.get_running_loop().create_task(self.drain(queue))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._begin(self.drain(queue))
+
+    async def begin(self, queue: Queue) -> None:
+        """Begins a drain, and waits for it a little: whoever hints feels a load, but is never held by a stalled one."""
+        await asyncio.wait({self._begin(self.drain(queue))}, timeout=HINT_WAITS_S)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -72,37 +85,73 @@ class Drains:
             _log.error("a drain failed; its claims come back after their lease", exc_info=error)
 
     async def drain(self, queue: Queue) -> None:
-        """Works off what is due on *queue*; a full queue returns without claiming."""
+        """Works off what is due on *queue*, until all it began has ended; a full queue returns without claiming."""
         if self._running.get(queue, 0) >= SLOTS[queue.name]:
             self._again.add(queue)
             return
         self._running[queue] = self._running.get(queue, 0) + 1
         until = self._parts.clock() + TURN
+        slow: set[asyncio.Task[None]] = set()
         try:
             while not self.stopping:
                 self._again.discard(queue)
-                busy = await self._once(queue)
+                busy = await self._once(queue, slow)
                 if not busy and queue not in self._again:
-                    return
+                    break
                 if self._parts.clock() > until:
                     await self._elsewhere([queue])
-                    return
+                    break
         finally:
             self._running[queue] -= 1
+        if slow:
+            await asyncio.wait(slow)
 
-    async def _once(self, queue: Queue) -> bool:
+    async def _once(self, queue: Queue, slow: set["asyncio.Task[None]"]) -> bool:
         now = self._parts.clock()
-        claims = await self._parts.homes.claim(queue, now, limit=CLAIMS[queue.name], lease_ms=LEASES[queue.name])
+        alone = self._stalled(queue)
+        claims = await self._parts.homes.claim(
+            queue, now, limit=CLAIMS[queue.name], lease_ms=LEASES[queue.name], without=alone
+        )
         if not claims:
             return False
+        self._parts.telemetry.queue_age(queue.name, queue.lane.value, max(now - min(c.due for c in claims), 0) / SECOND)
+        if queue.name not in SLOW:
+            await self._settled(queue, claims, now)
+            return True
+        by_app: dict[str, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            by_app[claim.app].append(claim)
+        begun = {self._begin(self._settled(queue, found, now)): app for app, found in by_app.items()}
+        ended, waiting = await asyncio.wait(begun, timeout=SLOW_AFTER_S)
+        for work in waiting:
+            self._slow[queue][work] = begun[work]
+            work.add_done_callback(lambda ended: self._slow[queue].pop(ended, None))
+        slow |= waiting
+        for work in ended:
+            work.result()  # what failed is told to whoever began the drain
+        if len(self._slow[queue]) > SLOW[queue.name]:
+            await asyncio.wait(self._slow[queue], return_when=asyncio.FIRST_COMPLETED)
+        return True
+
+    def _stalled(self, queue: Queue) -> list[str]:
+        """Apps that have as much slow work under way as one may."""
+        counts = Counter(self._slow[queue].values()) if queue in self._slow else {}
+        return [app for app, count in counts.items() if count >= SLOW_OF_ONE]
+
+    def _begin(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _settled(self, queue: Queue, claims: Sequence[Claim], now: Millis) -> None:
+        """The work of some claims, and hints at what it made due."""
         begun = perf_counter()
         ready = await self._work(queue, claims, now)
         members = sum(len(claim.members.members) for claim in claims)
         self._parts.telemetry.stage(queue.name, perf_counter() - begun, members)
-        self._parts.telemetry.queue_age(queue.name, queue.lane.value, max(now - min(c.due for c in claims), 0) / SECOND)
         if ready:
             await self.hint(sorted(ready, key=str))
-        return True
 
     async def _work(self, queue: Queue, claims: Sequence[Claim], now: Millis) -> set[Queue]:
         if queue.name == "plan":
@@ -126,7 +175,12 @@ class Drains:
         return members >= BATCH
 
     async def stop(self, within_s: float) -> None:
-        """No new claims; what is under way ends, or comes back after its lease."""
+        """No new claims; what is under way ends, or is let go and comes back after its lease."""
         self.stopping = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=within_s)
+        if not self._tasks:
+            return
+        _, left = await asyncio.wait(self._tasks, timeout=within_s)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1)

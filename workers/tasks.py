@@ -83,7 +83,7 @@ async def _remember(runtime: Runtime) -> None:
 
 
 async def _drain(runtime: Runtime, queue: Queue) -> None:
-    await runtime.drains.drain(queue)
+    await runtime.drains.begin(queue)
 
 
 async def _sweep(runtime: Runtime) -> None:

@@ -1,7 +1,7 @@
 """Homes: payloads, state vectors and the scripts that move them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -78,7 +78,14 @@ class RedisHomes(HotJournal):
         await self._store.run("admit", [self._tag(admission.home)], [*head, *fields])
 
     async def claim(
-        self, queue: Queue, now: Millis, *, limit: int, lease_ms: Millis, shards: Sequence[int] | None = None
+        self,
+        queue: Queue,
+        now: Millis,
+        *,
+        limit: int,
+        lease_ms: Millis,
+        shards: Sequence[int] | None = None,
+        without: Collection[str] = (),
     ) -> list[Claim]:
         sends = queue.name not in {PLAN, SWEEP}
         lease = -(-(now + lease_ms) // 250) * 250
@@ -88,7 +95,7 @@ class RedisHomes(HotJournal):
         self._first += 1  # another shard goes first each time, so that a full one starves none
         first = self._first % len(wanted) if wanted else 0
         for shard in (*wanted[first:], *wanted[:first]):
-            args = [str(queue), now, left, lease, queue.lane.value, int(sends)]
+            args = [str(queue), now, left, lease, queue.lane.value, int(sends), *without]
             for reply in await self._store.run("claim", [self._store.tag(shard)], args):
                 claim = _read_claim(queue, reply, lease)
                 claims.append(claim)

@@ -4,7 +4,7 @@ Failure policy of this border: every call is safe to repeat. A claim that is nev
 a settlement whose cursor moved on is ignored member by member.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -192,9 +192,18 @@ class Homes(Protocol):
         """Stores payloads and a plan wave. Repeating it changes nothing."""
 
     async def claim(
-        self, queue: Queue, now: Millis, *, limit: int, lease_ms: Millis, shards: Sequence[int] | None = None
+        self,
+        queue: Queue,
+        now: Millis,
+        *,
+        limit: int,
+        lease_ms: Millis,
+        shards: Sequence[int] | None = None,
+        without: Collection[str] = (),
     ) -> list[Claim]:
         """Takes up to *limit* members that are due, round-robin over apps, each under a lease.
+
+        *without*: apps whose members are left alone for a moment (a quarter of a second, whoever claims).
 
         A claim needs: proof below the step's ``until``, no end, the expected cursor. What lacks one is dropped.
         Members past their ttl are claimed too; the caller ends them.

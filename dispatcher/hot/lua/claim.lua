@@ -1,10 +1,13 @@
 -- Takes members that are due on one queue, each under a lease in the sweep's waves.
--- KEYS[1] tag. ARGV: queue, now, limit, lease ends, lane, 1 where the queue sends (ready becomes sending).
+-- KEYS[1] tag. ARGV: queue, now, limit, lease ends, lane, 1 where the queue sends (ready becomes sending), then apps
+--   that are left alone for a moment.
 -- Reply: {app, due, home, step, attempt, phase, members, attempted (4) a member} a chunk.
 local tag, queue, now, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, lane, sends = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local dk = tag .. 'due:' .. queue
 local out, taken, looked, turn = {}, 0, 0, 0
+local without = {}
+for i = 7, #ARGV do without[ARGV[i]] = true end
 local before_next = '(' .. string.format('%d', now + 1)
 
 -- Whoever had a turn goes behind all that is due now: a fraction of a millisecond later than whoever had one before.
@@ -18,8 +21,11 @@ while taken < limit and looked < 4000 do
   if #first == 0 then break end
   local wave, score = first[1], first[2]
   local wk = tag .. 'w:' .. queue .. ':' .. wave
-  local chunk = call('LPOP', wk)
-  if not chunk or call('EXISTS', wk) == 0 then
+  local alone = without[string.match(wave, '^(.*)|%d+$')]
+  local chunk = not alone and call('LPOP', wk)
+  if alone then
+    call('ZADD', dk, string.format('%d', now + 250), wave)
+  elseif not chunk or call('EXISTS', wk) == 0 then
     call('ZREM', dk, wave)
   else
     requeue(wave)
