@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import httpx
@@ -15,13 +15,24 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
+from dispatcher.client import subscriptions as told
 from dispatcher.client.errors import MovedAway, PushpathError
 from dispatcher.client.reconnect import Next, Reconnect
 from dispatcher.client.transport import Api
 from dispatcher.protocol.client_session import Connected, Greeting, Keepsake, Notebook, Phase
 from dispatcher.protocol.close_codes import Advice, CloseCode, advice_for
 from dispatcher.protocol.effects import Effect, Erase, Leave, Online, Reply, Store
-from dispatcher.protocol.frames import CODECS, JSON_SUBPROTOCOL, MAX_FRAME, Msg, Unparsable
+from dispatcher.protocol.frames import (
+    CODECS,
+    JSON_SUBPROTOCOL,
+    MAX_FRAME,
+    Ack,
+    Msg,
+    Ping,
+    Pong,
+    Unparsable,
+    Welcome,
+)
 
 logger = logging.getLogger("pushpath.client")
 
@@ -29,7 +40,11 @@ TokenSource = Callable[[], Awaitable[str]]
 OnMessage = Callable[[Msg], Awaitable[None]]
 OnRecall = Callable[[str], Awaitable[None]]
 OnChange = Callable[[str], None]
+MessageWord = Literal["received", "stored", "refused", "acknowledged", "recalled"]
 
+#: How often a pull is made before its failure is reported.
+PULL_TRIES = 4
+_PULL_BACKOFF_S = 0.5
 _TICK_S = 0.5
 _ACK_S = 0.05
 _POLL_FOR_S = 120.0
@@ -102,6 +117,11 @@ class DeviceClient:
         self._reconnect = Reconnect(dice)
         self._socket: ClientConnection | None = None
         self._phase: Phase | None = None
+        self.subscriptions = told.Subscriptions()
+        self._unacknowledged: dict[str, str] = {}
+        self._pinged: tuple[int, int] | None = None  #: when, and the interval asked for
+        self._logged_in = False
+        self._dice = dice
         self._stopping = asyncio.Event()
         self._state = "offline"
         self.more = False  #: older messages wait in the inbox's pages
@@ -122,6 +142,10 @@ class DeviceClient:
     ) -> None:
         await self.stop()
         await self._api.close()
+
+    def subscribe(self, kind: type[told.Some], callback: Callable[[told.Some], None]) -> Callable[[], None]:
+        """Login state, line state, heartbeats, message states, failed pulls: see :mod:`.subscriptions`."""
+        return self.subscriptions.subscribe(kind, callback)
 
     async def register(self, platform: str, *, tokens: Sequence[Mapping[str, Any]] = (), **facts: Any) -> None:
         """``PUT /v1/devices/{device_id}``: platform, push tokens, alert permission, versions, locale, time zone."""
@@ -159,9 +183,11 @@ class DeviceClient:
             step = await self._hold_line()
             if step.stop:
                 self._turn("offline")
+                self._login("moved")
                 raise MovedAway(0, "stopped", "the device was moved to another user, or another connection replaced it")
             if step.new_token:
                 self._token = None
+                self._login("expired")
             if step.poll and not self._stopping.is_set():
                 await self._poll(max(step.after_s, _POLL_FOR_S))
             else:
@@ -177,7 +203,7 @@ class DeviceClient:
                 query["wait"] = f"{wait_s}s"
             if self.keepsake.cursor is None:
                 query.pop("after")
-            document = await self._api.call("GET", "/v1/inbox", query=query, timeout_s=15.0 + wait_s)
+            document = await self._ask_inbox(query, 15.0 + wait_s)
             page = msgspec.convert(document, _Page)
             found = [
                 msgspec.convert({**dict(each), "attempt_id": "", "t": "msg"}, Msg) for each in document["messages"]
@@ -185,7 +211,7 @@ class DeviceClient:
             newest_first = self.keepsake.cursor is None
             for message in reversed(found) if newest_first else found:
                 if message.message_id not in self.keepsake.seen:
-                    await self._show(message)
+                    await self._show(message, "poll")
                     self.keepsake.seen.add(message.message_id)
                 self.keepsake.cursor = message.cursor
             if newest_first or not page.more or not found:
@@ -199,18 +225,56 @@ class DeviceClient:
             self._token = await self._source()
         return f"Bearer {self._token}"
 
+    async def _ask_inbox(self, query: Mapping[str, str | int | None], timeout_s: float) -> Any:
+        """Repeated with backoff where it may help; what fails :data:`PULL_TRIES` times is told and raised."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                document = await self._api.call("GET", "/v1/inbox", query=query, timeout_s=timeout_s, attempts=1)
+            except PushpathError as error:
+                if tries >= PULL_TRIES or not (error.retry or error.status >= 500):
+                    if error.status == 401:
+                        self._login("expired")
+                    self.subscriptions.tell(told.PullFailed(tries=tries, error=error))
+                    raise
+                wish = getattr(error, "retry_after_s", None) or 0.0
+                backoff = min(10.0, _PULL_BACKOFF_S * 2**tries) * (0.5 + 0.5 * self._dice())
+                await self._pause(max(backoff, min(wish, 60.0)))
+            else:
+                self._login("logged_in")
+                return document
+
     async def _prove(self, messages: Sequence[Msg]) -> None:
         if messages:
             await self.receipts(
                 [{"delivery_id": each.delivery_id, "event": "delivered", "via": "poll"} for each in messages]
             )
+            for each in messages:
+                self._tell_message(each.message_id, "acknowledged", "poll", each.delivery_id)
 
-    async def _show(self, message: Msg) -> None:
+    async def _show(self, message: Msg, via: Literal["longconn", "poll"]) -> None:
+        self._tell_message(message.message_id, "received", via, message.delivery_id)
         try:
             await self._on_message(message)
         except Exception as error:
             logger.exception("a message could not be stored; it will come again")
+            self._tell_message(message.message_id, "refused", via, message.delivery_id)
             raise _NotStored from error
+        self._tell_message(message.message_id, "stored", via, message.delivery_id)
+
+    def _tell_message(
+        self, message_id: str, state: MessageWord, via: Literal["longconn", "poll"], delivery_id: str | None
+    ) -> None:
+        self.subscriptions.tell(told.MessageState(message_id=message_id, state=state, via=via, delivery_id=delivery_id))
+
+    def _login(self, state: Literal["logged_in", "expired", "moved"]) -> None:
+        """Told when it changes."""
+        logged_in = state == "logged_in"
+        if logged_in and self._logged_in:
+            return
+        self._logged_in = logged_in
+        self.subscriptions.tell(told.LoginState(state=state, user_id=self.user_id, device_id=self.device_id))
 
     async def _hold_line(self) -> Next:
         self._turn("connecting")
@@ -249,7 +313,8 @@ class DeviceClient:
             pass
         finally:
             bye = self._phase.bye if self._phase is not None else None
-            self._socket = self._phase = None
+            self._socket = self._phase = self._pinged = None
+            self._unacknowledged.clear()
             await socket.close()
         code = socket.close_code or CloseCode.ABNORMAL
         if advice_for(code) is Advice.STOP:
@@ -265,6 +330,11 @@ class DeviceClient:
         except Unparsable:
             return  # a newer server's frame
         self._phase, effects = phase.receive(frame, _now())
+        if isinstance(frame, Welcome):
+            self._login("logged_in")
+        elif isinstance(frame, Pong) and self._pinged is not None:
+            (sent, interval), self._pinged = self._pinged, None
+            self.subscriptions.tell(told.Heartbeat(alive=True, interval_s=interval, round_trip_ms=_now() - sent))
         if isinstance(self._phase, Connected) and not self._phase.online:
             self._turn("syncing")
         await self._apply(effects)
@@ -273,18 +343,35 @@ class DeviceClient:
         socket = self._socket
         for effect in effects:
             if isinstance(effect, Store):
-                await self._show(effect.message)
+                await self._show(effect.message, "longconn")
+                self._unacknowledged[effect.message.delivery_id] = effect.message.message_id
                 if isinstance(self._phase, Connected):
                     await self._apply(self._phase.stored(effect.message))
             elif isinstance(effect, Reply) and socket is not None:
                 await socket.send(self._text(self._codec.encode(effect.frame)))
+                self._sent(effect.frame)
             elif isinstance(effect, Online):
                 self.more = effect.more
                 self._turn("online")
-            elif isinstance(effect, Erase) and self._on_recall is not None:
-                await self._on_recall(effect.message_id)
+            elif isinstance(effect, Erase):
+                if self._on_recall is not None:
+                    await self._on_recall(effect.message_id)
+                self._tell_message(effect.message_id, "recalled", "longconn", None)
             elif isinstance(effect, Leave) and socket is not None:
+                if self._pinged is not None:
+                    self.subscriptions.tell(told.Heartbeat(alive=False, interval_s=self._pinged[1]))
+                    self._pinged = None
                 await socket.close(effect.code, effect.reason)
+
+    def _sent(self, frame: object) -> None:
+        """What a frame that left means to subscribers."""
+        if isinstance(frame, Ack):
+            for delivery_id in frame.ids:
+                message_id = self._unacknowledged.pop(delivery_id, None)
+                if message_id is not None:
+                    self._tell_message(message_id, "acknowledged", "longconn", delivery_id)
+        elif isinstance(frame, Ping) and isinstance(self._phase, Connected):
+            self._pinged = (_now(), self._phase.beat_s)
 
     async def _beat(self) -> None:
         """The line's clock: acks soon after their messages, heartbeats when they are due."""
@@ -328,7 +415,8 @@ class DeviceClient:
 
     def _turn(self, state: str) -> None:
         if state != self._state:
-            self._state = state
+            before, self._state = self._state, state
+            self.subscriptions.tell(told.LineState(before=before, state=state))
             if self._on_change is not None:
                 self._on_change(state)
 

@@ -53,16 +53,17 @@ class Api:
         body: Any = None,
         query: Mapping[str, str | int | None] | None = None,
         timeout_s: float | None = None,
+        attempts: int | None = None,
     ) -> Any:
         """The decoded answer. Every call of this API is idempotent, so what may help is tried again.
 
-        Waits between tries grow from 0.2 s with full jitter; Retry-After is obeyed up to 60 s. Raises
-        :class:`PushpathError`.
+        *attempts*: tries at most, where not as many as usual. Waits between tries grow from 0.2 s with full jitter;
+        Retry-After is obeyed up to 60 s. Raises :class:`PushpathError`.
         """
         content = msgspec.json.encode(body) if body is not None else None
         params = {name: value for name, value in (query or {}).items() if value is not None}
         error = PushpathError(0, "unreachable", "no attempt was made", retry=True)
-        for attempt in range(self._attempts):
+        for attempt in range(attempts or self._attempts):
             if attempt:
                 await self._sleep(self._pause(attempt, error))
             headers = {"Authorization": await self._authorization(), "Accept": "application/json"}
