@@ -21,6 +21,7 @@ from dispatcher.pipeline.facts import NO_DEVICE, Known, Shared, connected, row
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.recheck import recheck
 from dispatcher.pipeline.settling import Draft
+from dispatcher.pipeline.superseded import is_superseded
 from dispatcher.pipeline.turns import (
     Decision,
     after_handover,
@@ -190,6 +191,8 @@ async def _serve(app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: M
         refused = _refusal(job, path, now)
         if refused is not None:
             await refused(job, path, parts, now)
+        elif job.before.attempt and await is_superseded(job, path, parts):
+            leave_to_newer(job, path, now)
         else:
             work.append((job, build_attempt(job, path, parts)))
     gate = await parts.circuits.gate(app, path, now) if work else Gate()
@@ -454,6 +457,15 @@ async def fail(job: Job, path: Path, parts: Parts, now: Millis, reason: str, *, 
         return
     tried = started is not None
     escalate(job, parts, now, Event.FAILED, reason, path=path if tried else None, started=started)
+
+
+def leave_to_newer(job: Job, path: Path, now: Millis) -> None:
+    """No resend: a newer push of its collapse key stands for it, and its proof is waited for as if it had left."""
+    lane, expires_at = job.contents.lane, job.message.expires_at
+    job.draft.skip(job.place, job.track, job.before.step, path, "superseded")
+    job.draft.move(
+        job.place, job.track, job.before, wait(job.ladder, job.before, lane=lane, expires_at=expires_at, now=now)
+    )
 
 
 def _is_last(job: Job) -> bool:

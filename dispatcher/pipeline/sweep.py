@@ -10,7 +10,8 @@ from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline import sms
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.send import Job, escalate, gather_jobs, grace_left, settle
-from dispatcher.pipeline.turns import Decision, next_turn, path_at, rest_of_rung
+from dispatcher.pipeline.superseded import is_superseded
+from dispatcher.pipeline.turns import Decision, next_turn, path_at, rest_of_rung, wait
 from dispatcher.ports.homes import Claim, Members, Queue, Settlement, Wave
 
 LEASE_MS: Millis = 10 * SECOND
@@ -96,7 +97,15 @@ async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:
     if path is None:
         escalate(job, parts, now, Event.FAILED, "no_vendor_path")
         return
-    phase = move(move(job.before.phase, Event.LEASE_LOST), Event.RETRY)
+    lost = move(job.before.phase, Event.LEASE_LOST)
+    if await is_superseded(job, path, parts):
+        before = Cursor(job.before.step, job.before.attempt, lost)
+        lane, expires_at = job.contents.lane, job.message.expires_at
+        job.draft.skip(job.place, job.track, job.before.step, path, "superseded")
+        stays = wait(job.ladder, before, lane=lane, expires_at=expires_at, now=now)
+        job.draft.move(job.place, job.track, job.before, stays, path=path, tried=True, attempted_at=now)
+        return
+    phase = move(lost, Event.RETRY)
     decision = Decision(
         after=Cursor(job.before.step, job.before.attempt, phase),
         queue=Queue(path, job.contents.lane),
