@@ -71,8 +71,8 @@ async def _count(
                 continue
             state = states.get(place)
             if state is None:
-                if not message.admitted:
-                    waiting[message.message.klass] += 1
+                if not message.admitted:  # a recalled one has nothing left to do, though it is archived at its time
+                    (settled if message.recalled else waiting)[message.message.klass] += 1
             elif state.end is End.OPEN:
                 open_[message.message.klass] += 1
             elif not state.archived:
