@@ -9,6 +9,7 @@ from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.line import Line
 from dispatcher.gateway.polls import Poll, PollLine
+from dispatcher.protocol.frames import Codec
 from dispatcher.protocol.handshake import answer_upgrade
 from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
 
@@ -105,6 +106,10 @@ class Arrival(asyncio.Protocol):
         if self.transport.is_closing():
             return
         desk = self.desk
+        if type(data) is bytes and (known := desk.upgrades.answer(data)) is not None:
+            request, head, codec, used = known
+            self._switch(request, head, codec, data[used:])
+            return
         try:
             found = read_request(data)
             if found is None:
@@ -112,17 +117,19 @@ class Arrival(asyncio.Protocol):
                 return
             request, used = found
             rest = bytes(data[used:])
-            self._serve(request, rest)
+            self._serve(request, data, rest)
         except BadRequest as bad:
             desk.counters[Count.REFUSED] += 1
             self.refuse(problem(bad.status, "bad_request", str(bad)))
 
-    def _serve(self, request: Request, rest: bytes) -> None:
+    def _serve(self, request: Request, data: bytes | bytearray, rest: bytes) -> None:
         desk = self.desk
         if request.method != "GET":
             self.refuse(problem(405, "method_not_allowed", "only GET is spoken here"))
         elif request.path == "/v1/connect":
-            self._upgrade(request, rest)
+            head, codec = answer_upgrade(request)
+            desk.upgrades.keep(bytes(data), request, head, codec)
+            self._switch(request, head, codec, rest)
         elif request.path == "/v1/inbox":
             if self._admitted(request, counted=self.place is None):
                 if rest:
@@ -136,8 +143,7 @@ class Arrival(asyncio.Protocol):
         else:
             self.refuse(problem(404, "not_found", "nothing is served under this path"))
 
-    def _upgrade(self, request: Request, rest: bytes) -> None:
-        head, codec = answer_upgrade(request)
+    def _switch(self, request: Request, head: bytes, codec: Codec, rest: bytes) -> None:
         if not self._admitted(request, counted=True):
             return
         desk = self.desk

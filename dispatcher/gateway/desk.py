@@ -18,6 +18,7 @@ from dispatcher.ports.node_bus import NodeBus
 from dispatcher.ports.presence import Presences
 from dispatcher.ports.profiles import Profiles
 from dispatcher.ports.receiving import InboxPull, ReceiveDoor
+from dispatcher.protocol.handshake import Upgrades
 from dispatcher.protocol.known_line import Manners
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Desk:
         "settings",
         "throttled",
         "unclaimed",
+        "upgrades",
     )
 
     openings: "Openings"
@@ -108,6 +110,7 @@ class Desk:
         self.acks = Acks(receive, clock, self.counters, gather=settings.gather_acks)
         #: lines whose device says too much, with what it said and was not heard yet
         self.throttled: dict[Line, bytes] = {}
+        self.upgrades = Upgrades()
         #: connections that belong to no line: requests coming in, polls
         self.unclaimed: set[Arrival] = set()
 

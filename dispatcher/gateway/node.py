@@ -73,8 +73,7 @@ class Node:
             known, desk.life = desk.life, life
             if known:
                 logger.warning("the hot store has a new life; lines are placed and read anew")
-            for line in list(desk.hub):
-                desk.openings.relive(line, life)
+            desk.openings.relive(list(desk.hub), life)
 
     async def release(self) -> None:
         """Ends the lease."""

@@ -4,16 +4,15 @@ Failure policy: where a store does not answer, the device is sent away with a ti
 if it was registered already, lapses or is dropped.
 """
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from dispatcher.domain.device import Profile
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.line import Line
+from dispatcher.ports.inboxes import CatchupAsk
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.presence import Line as Attachment
 from dispatcher.ports.presence import Presence
@@ -27,14 +26,17 @@ BATCH = 128
 
 
 class Openings:
-    """Opens lines and reads inboxes for them."""
+    """Opens lines and reads inboxes for them. Hellos and reads wait in two queues, each worked off in batches."""
 
-    __slots__ = ("_batches", "_desk", "_waiting")
+    __slots__ = ("_batches", "_desk", "_most", "_reading", "_reads", "_waiting")
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._waiting: deque[tuple[Line, Hailed]] = deque()
+        self._reads: deque[tuple[Line, Read]] = deque()
+        self._most = max(1, desk.settings.openings_at_once // BATCH)
         self._batches = 0
+        self._reading = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,23 +48,22 @@ class Openings:
             line.farewell(CloseCode.TRY_LATER, "overloaded", desk.pressure.come_back_s(30))
             return
         self._waiting.append((line, hailed))
-        if self._batches < max(1, desk.settings.openings_at_once // BATCH):
+        if self._batches < self._most:
             self._batches += 1
-            desk.chores.start("open", self._work)
+            desk.chores.start("open", self._open)
 
     def read(self, line: Line, read: Read) -> None:
         """Reads *line*'s inbox until nothing is left to read."""
         self._desk.counters[Count.REREAD] += 1
-        self._desk.chores.start("read", lambda: self._read(line, read))
+        self._queue([(line, read)])
 
-    def relive(self, line: Line, life: int) -> None:
-        """The hot store has a new life: registers *line* again and replays what is unproven."""
-        session = line.session
-        if isinstance(session, (Live, Syncing)) and not line.ended and session.life != life:
-            line.session, effects = relive(session, life)
-            self._desk.chores.start("relive", lambda: self._replace(line, line.apply(effects)))
+    def relive(self, lines: Sequence[Line], life: int) -> None:
+        """The hot store has a new life: registers *lines* again and replays what is unproven."""
+        for start in range(0, len(lines), BATCH):
+            batch = lines[start : start + BATCH]
+            self._desk.chores.start("relive", lambda batch=batch: self._relive(batch, life))  # type: ignore[misc]
 
-    async def _work(self) -> None:
+    async def _open(self) -> None:
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
@@ -80,27 +81,24 @@ class Openings:
         try:
             life = await desk.inboxes.epoch()
             profiles = await self._profiles(batch)
-            opened = [
-                (line, hailed, read)
+            opened = {
+                line: (hailed, read)
                 for line, hailed in batch
                 if not line.ended and self._bound(line, hailed, profiles)
                 for read in [self._admit(line, hailed, life)]
-            ]
-            placed = await _each([self._place(line) for line, _, _ in opened])
-            held = [entry for entry, here in zip(opened, placed, strict=True) if here]
+            }
+            held = [(line, *opened[line]) for line in await self._place(list(opened))]
             again = await self._profiles([(line, hailed) for line, hailed, _ in held])
-        except Exception:
-            desk.counters[Count.FAULTS] += 1
-            logger.exception("hellos could not be looked up")
-            for line, _ in batch:
-                self._send_away(line)
+        except Exception:  # noqa: BLE001 - logged and answered there
+            self._failed("hellos could not be looked up", [line for line, _ in batch])
             return
-        reads = [
-            self._read(line, read)
-            for line, hailed, read in held
-            if not line.ended and self._bound(line, hailed, again) and read is not None
-        ]
-        await _each(reads)
+        self._queue(
+            [
+                (line, read)
+                for line, hailed, read in held
+                if not line.ended and self._bound(line, hailed, again) and read is not None
+            ]
+        )
 
     async def _profiles(self, batch: list[tuple[Line, Hailed]]) -> dict[tuple[str, str], Profile]:
         by_app: dict[str, set[str]] = {}
@@ -142,88 +140,132 @@ class Openings:
             previous.farewell(*((CloseCode.MOVED, "moved") if moved else (CloseCode.REPLACED, "replaced")))
         return line.apply(effects)
 
-    async def _place(self, line: Line) -> bool:
-        """Registers the session's presence and has the one it replaces closed; False where the line is gone."""
+    async def _place(self, lines: Sequence[Line]) -> list[Line]:
+        """Registers the sessions' presence and has those they replace closed; returns the lines still there."""
         desk = self._desk
-        session = line.session
-        if not isinstance(session, (Live, Syncing)) or line.ended:
-            return False
-        own = session.session
-        presence = Presence(
-            device_id=session.device_id,
-            node=desk.node,
-            session=own,
-            line=Attachment.SYNCING,
-            foreground=session.foreground,
-            since=desk.clock(),
-        )
-        try:
-            previous = await desk.presences.register(session.app, session.user_id, presence)
-            if _gone(line):
-                # It left while it was being registered: what its end dropped was not there yet.
-                await desk.presences.drop(session.app, session.user_id, session.device_id, own, desk.clock(), lost=True)
-                return False
-            if previous is not None and previous.line is not Attachment.LOST and previous.node != desk.node:
-                await desk.bus.send({previous.node: [replaced(session.app, session.user_id, previous)]})
-        except Exception:
-            desk.counters[Count.FAULTS] += 1
-            logger.exception("presence could not be registered")
-            self._send_away(line)
-            return False
-        if previous is not None and previous.node == desk.node and previous.session != own:
-            desk.polls.replaced(session.app, session.device_id, previous.session)
-        return True
-
-    async def _replace(self, line: Line, read: Read | None) -> None:
-        if await self._place(line) and read is not None:
-            await self._read(line, read)
-
-    async def _read(self, line: Line, read: Read) -> None:
-        desk = self._desk
-        wanted: Read | None = read
-        while wanted is not None and not line.ended:
-            session = line.session
-            if not isinstance(session, (Live, Syncing)):
-                return
-            now = desk.clock()
-            try:
-                page = await desk.inboxes.catch_up(
+        now = desk.clock()
+        sessions = [
+            (line, session)
+            for line in lines
+            for session in [line.session]
+            if isinstance(session, (Live, Syncing)) and not line.ended
+        ]
+        before = await desk.presences.register_many(
+            [
+                (
                     session.app,
                     session.user_id,
+                    Presence(
+                        device_id=session.device_id,
+                        node=desk.node,
+                        session=session.session,
+                        line=Attachment.SYNCING,
+                        foreground=session.foreground,
+                        since=now,
+                    ),
+                )
+                for _, session in sessions
+            ]
+        )
+        placed: list[Line] = []
+        elsewhere: dict[str, list[BusFrame]] = {}
+        for (line, session), previous in zip(sessions, before, strict=True):
+            if line.ended:
+                # It left while it was being registered: what its end dropped was not there yet.
+                self._drop(session)
+                continue
+            placed.append(line)
+            if previous is None or previous.session == session.session:
+                continue
+            if previous.node == desk.node:
+                desk.polls.replaced(session.app, session.device_id, previous.session)
+            elif previous.line is not Attachment.LOST:
+                elsewhere.setdefault(previous.node, []).append(replaced(session.app, session.user_id, previous))
+        if elsewhere:
+            await desk.bus.send(elsewhere)
+        return placed
+
+    def _drop(self, session: Live | Syncing) -> None:
+        desk = self._desk
+        app, user_id, device_id, own = session.app, session.user_id, session.device_id, session.session
+        now = desk.clock()
+        desk.chores.start("drop", lambda: desk.presences.drop(app, user_id, device_id, own, now, lost=True))
+
+    async def _relive(self, lines: Sequence[Line], life: int) -> None:
+        wanted: dict[Line, Read | None] = {}
+        for line in lines:
+            session = line.session
+            if isinstance(session, (Live, Syncing)) and not line.ended and session.life != life:
+                line.session, effects = relive(session, life)
+                wanted[line] = line.apply(effects)
+        try:
+            placed = await self._place(list(wanted))
+        except Exception:  # noqa: BLE001 - logged and answered there
+            self._failed("presence could not be registered", list(wanted))
+            return
+        self._queue([(line, read) for line in placed for read in [wanted[line]] if read is not None])
+
+    def _queue(self, reads: Iterable[tuple[Line, Read]]) -> None:
+        self._reads.extend(reads)
+        if self._reads and self._reading < self._most:
+            self._reading += 1
+            self._desk.chores.start("read", self._read)
+
+    async def _read(self) -> None:
+        try:
+            while self._reads:
+                batch = [self._reads.popleft() for _ in range(min(BATCH, len(self._reads)))]
+                await self._read_all(batch)
+        finally:
+            self._reading -= 1
+
+    async def _read_all(self, batch: list[tuple[Line, Read]]) -> None:
+        """One page each; a line that wants another one waits behind the others."""
+        desk = self._desk
+        lines: list[tuple[Line, Live | Syncing]] = []
+        asks: list[CatchupAsk] = []
+        for line, wanted in batch:
+            session = line.session
+            if line.ended or not isinstance(session, (Live, Syncing)):
+                continue
+            lines.append((line, session))
+            asks.append(
+                CatchupAsk(
+                    app=session.app,
+                    user_id=session.user_id,
                     device_id=session.device_id,
                     session=session.session,
                     after=wanted.after,
                     floor=wanted.floor,
                     limit=wanted.limit,
-                    now=now,
                 )
-            except Exception:
-                desk.counters[Count.FAULTS] += 1
-                logger.exception("an inbox could not be read")
-                self._send_away(line)
-                return
+            )
+        now = desk.clock()
+        try:
+            pages = await desk.inboxes.catch_up_many(asks, now)
+        except Exception:  # noqa: BLE001 - logged and answered there
+            self._failed("inboxes could not be read", [line for line, _ in lines])
+            return
+        for (line, session), page in zip(lines, pages, strict=True):
             if page.passed:
                 desk.acks.passed(session.app, session.user_id, session.device_id, tuple(page.passed))
             if line.session is not session:
-                return  # placed anew meanwhile: its own read is under way
+                continue  # placed anew meanwhile: its own read is under way
             if page.epoch != session.life:
-                self.relive(line, page.epoch)
-                return
-            wanted = line.paged(page, now)
+                self.relive([line], page.epoch)
+                continue
+            again = line.paged(page, now)
+            if again is not None:
+                self._reads.append((line, again))
 
-    def _send_away(self, line: Line) -> None:
-        line.farewell(CloseCode.TRY_LATER, "unavailable", self._desk.pressure.come_back_s())
+    def _failed(self, what: str, lines: Sequence[Line]) -> None:
+        desk = self._desk
+        desk.counters[Count.FAULTS] += 1
+        logger.exception(what)
+        for line in lines:
+            line.farewell(CloseCode.TRY_LATER, "unavailable", desk.pressure.come_back_s())
 
 
 def replaced(app: str, user_id: str, previous: Presence) -> BusFrame:
     """Tells a node that a newer session of the device stands elsewhere."""
     return BusFrame(kind="replaced", app=app, user_id=user_id, device_id=previous.device_id, session=previous.session)
-
-
-async def _each(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """All of them; one alone needs no task of its own."""
-    return [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
-
-
-def _gone(line: Line) -> bool:
-    return line.ended != 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from dispatcher.domain.clock import Clock, Millis, system_clock
 from dispatcher.domain.device_token import DeviceTokens
@@ -79,7 +80,7 @@ class Gateway:
         self.desk.openings = Openings(self.desk)
         self.desk.polls = Polls(self.desk)
         self.node = Node(self.desk)
-        self._server: asyncio.Server | None = None
+        self._doors: list[asyncio.Server] = []
         self._bus: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._round: list[Line] = []
@@ -90,9 +91,9 @@ class Gateway:
     @property
     def port(self) -> int:
         """The port it listens on."""
-        if self._server is None:
+        if not self._doors:
             raise RuntimeError("the gateway does not listen")
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._doors[0].sockets[0].getsockname()[1])
 
     @property
     def counters(self) -> Counters:
@@ -119,16 +120,20 @@ class Gateway:
         if settings.tls_certificate is not None:
             self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self._load_certificate(self._tls)
-        self._server = await loop.create_server(
-            lambda: Arrival(self.desk),
-            settings.host,
-            settings.port,
-            backlog=settings.backlog,
-            reuse_port=settings.reuse_port or None,
-            ssl=self._tls,
-        )
+        # An event loop takes one connection a turn from each listener (libuv does so on purpose): several of the same
+        # socket let a storm's hellos be worked off together.
+        first = await self._listen(host=settings.host, port=settings.port, reuse_port=settings.reuse_port or None)
+        self._doors = [first]
+        for _ in range(1, settings.doors):
+            self._doors += [await self._listen(sock=each.dup()) for each in first.sockets]
         self._bus = loop.create_task(self.node.receive())
         self._arm()
+
+    async def _listen(self, **where: Any) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            lambda: Arrival(self.desk), backlog=self.settings.backlog, ssl=self._tls, **where
+        )
 
     async def serve(self) -> None:
         """Starts, serves until SIGTERM or SIGINT, drains, stops."""
@@ -147,10 +152,11 @@ class Gateway:
 
     async def stop(self, budget_s: float | None = None) -> None:
         """Drains within the budget, then ends everything. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is None:
+        doors, self._doors = self._doors, []
+        if not doors:
             return
-        server.close()
+        for door in doors:
+            door.close()
         budget = self.settings.drain_budget / 1_000 if budget_s is None else budget_s
         await Drain(self.desk).run(budget)
         if self._bus is not None:

@@ -14,6 +14,7 @@ class GatewaySettings:
     port: int = 8081
     node: str = ""  #: this process's name on the bus; empty: one is made at start
     backlog: int = 4_096
+    doors: int = 8  #: listeners of the one socket: connections taken in at once
     reuse_port: bool = False
     tls_certificate: str | None = None  #: PEM chain; None: plain, behind a balancer
     tls_key: str | None = None

@@ -13,7 +13,7 @@ import msgspec
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
 from dispatcher.hot.store import HotStore
-from dispatcher.ports.inboxes import Catchup, InboxEntry
+from dispatcher.ports.inboxes import Catchup, CatchupAsk, InboxEntry
 
 NEWEST_KEPT = 200
 UNPROVEN_KEPT = 2_000
@@ -71,20 +71,23 @@ class RedisInboxes:
         now: Millis,
         floor: int | None = None,
     ) -> Catchup:
-        args = [device_id, session or "", _text(after), limit, _text(floor)]
-        reply = await self._store.run("inbox_catch_up", [self._store.user(app, user_id)], args, state=False)
-        rows = iter(reply[4:])
-        return Catchup(
-            epoch=await self.epoch(),
-            entries=[
-                InboxEntry(seq=int(seq), delivery_id=delivery_id.decode(), body=body)
-                for delivery_id, seq, body in zip(rows, rows, rows, strict=True)
-            ],
-            more=bool(reply[1]),
-            passed=[delivery_id.decode() for delivery_id in reply[3]],
-            online=bool(reply[2]),
-            last_seq=int(reply[0]),
+        ask = CatchupAsk(
+            app=app, user_id=user_id, device_id=device_id, session=session, after=after, limit=limit, floor=floor
         )
+        return (await self.catch_up_many([ask], now))[0]
+
+    async def catch_up_many(self, asks: Sequence[CatchupAsk], now: Millis) -> list[Catchup]:
+        """In one round trip, or a few where there is much to read."""
+        replies: list[Any] = []
+        while len(replies) < len(asks):
+            left = asks[len(replies) :]
+            args: list[Any] = []
+            for ask in left:
+                args += (ask.device_id, ask.session or "", _text(ask.after), ask.limit, _text(ask.floor))
+            tags = [self._store.user(ask.app, ask.user_id) for ask in left]
+            replies += await self._store.run("inbox_catch_up", tags, args, state=False)
+        epoch = await self.epoch() if asks else 0
+        return [_catchup(reply, epoch) for reply in replies]
 
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
         await self.mark_many(app, [(user_id, proof, deliveries)])
@@ -117,6 +120,21 @@ class RedisInboxes:
     async def forget_user(self, app: str, user_id: str) -> None:
         tag = self._store.user(app, user_id)
         await self._store.client.delete(*(tag + part for part in ("q", "p", "o", "b", "x", "l", "on", "prof")))
+
+
+def _catchup(reply: list[Any], epoch: int) -> Catchup:
+    rows = iter(reply[4:])
+    return Catchup(
+        epoch=epoch,
+        entries=[
+            InboxEntry(seq=int(seq), delivery_id=delivery_id.decode(), body=body)
+            for delivery_id, seq, body in zip(rows, rows, rows, strict=True)
+        ],
+        more=bool(reply[1]),
+        passed=[delivery_id.decode() for delivery_id in reply[3]],
+        online=bool(reply[2]),
+        last_seq=int(reply[0]),
+    )
 
 
 def _text(number: int | None) -> str:

@@ -14,17 +14,17 @@ class RedisPresences:
         self._store = store
 
     async def register(self, app: str, user_id: str, presence: Presence) -> Presence | None:
-        value = "|".join(
-            (
-                presence.session,
-                presence.node,
-                presence.line.value,
-                "1" if presence.foreground else "0",
-                str(presence.since),
-            )
-        )
-        held = await self._run(app, user_id, "register", presence.device_id, presence.session, value)
-        return _read(presence.device_id, held)
+        return (await self.register_many([(app, user_id, presence)]))[0]
+
+    async def register_many(self, lines: Sequence[tuple[str, str, Presence]]) -> list[Presence | None]:
+        if not lines:
+            return []
+        tags = [self._store.user(app, user_id) for app, user_id, _ in lines]
+        args: list[str] = []
+        for _, _, presence in lines:
+            args += (presence.device_id, _value(presence))
+        before = await self._store.run("presence_register", tags, args, state=False)
+        return [_read(presence.device_id, held) for (_, _, presence), held in zip(lines, before, strict=True)]
 
     async def set_foreground(self, app: str, user_id: str, device_id: str, session: str, foreground: bool) -> None:
         await self._run(app, user_id, "foreground", device_id, session, "1" if foreground else "0")
@@ -79,6 +79,11 @@ class RedisPresences:
     async def _run(self, app: str, user_id: str, *args: str) -> bytes:
         held: bytes = await self._store.run("presence", [self._store.user(app, user_id)], args, state=False)
         return held
+
+
+def _value(presence: Presence) -> str:
+    foreground = "1" if presence.foreground else "0"
+    return f"{presence.session}|{presence.node}|{presence.line.value}|{foreground}|{presence.since}"
 
 
 def _read(device_id: str, value: bytes) -> Presence | None:

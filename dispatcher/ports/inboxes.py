@@ -37,6 +37,19 @@ class Catchup:
     last_seq: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchupAsk:
+    """One device's question; see :meth:`Inboxes.catch_up`."""
+
+    app: str
+    user_id: str
+    device_id: str
+    session: str | None
+    after: int | None
+    limit: int
+    floor: int | None = None
+
+
 class Inboxes(Protocol):
     """Hot inboxes."""
 
@@ -66,6 +79,9 @@ class Inboxes(Protocol):
         ``after`` also proves all up to it (``passed``). With *session*, a device with nothing left turns online.
         ``floor``: entries at or below are left out but not proven (already sent on this line).
         """
+
+    async def catch_up_many(self, asks: Sequence[CatchupAsk], now: Millis) -> list[Catchup]:
+        """:meth:`catch_up` for many devices, in order, in few round trips."""
 
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
         """Proven entries leave the unproven, opened ones the unread."""

@@ -35,6 +35,9 @@ class Presences(Protocol):
     async def register(self, app: str, user_id: str, presence: Presence) -> Presence | None:
         """The newest session wins; returns the one it replaced, for its node to close (4002)."""
 
+    async def register_many(self, lines: Sequence[tuple[str, str, Presence]]) -> list[Presence | None]:
+        """:meth:`register` for many, in order, in one round trip: (app, user_id, presence)."""
+
     async def set_foreground(self, app: str, user_id: str, device_id: str, session: str, foreground: bool) -> None:
         """Ignored where *session* is no longer the device's."""
 

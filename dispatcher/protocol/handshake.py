@@ -8,6 +8,8 @@ from dispatcher.protocol.frames import CODECS, JSON, Codec
 from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+_KEY_FIELD = b"\r\nSec-WebSocket-Key: "
 _KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==\Z")  # the base64 of 16 bytes
 
 
@@ -42,11 +44,49 @@ def answer_upgrade(request: Request) -> tuple[bytes, Codec]:
     if offered and codec is None:
         raise BadRequest(400, f"subprotocols spoken here: {', '.join(CODECS)}")
     chosen = f"Sec-WebSocket-Protocol: {codec.name}\r\n" if codec else ""
-    head = (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept_key(key)}\r\n{chosen}\r\n"
-    )
-    return head.encode(), codec or JSON
+    return _SWITCHING + f"{accept_key(key)}\r\n{chosen}\r\n".encode(), codec or JSON
+
+
+class Upgrades:
+    """Heads of upgrade requests seen before. A fleet's apps all send the same one but for the key, so a reconnect storm
+    is answered without parsing it twenty thousand times a second.
+
+    Only what was parsed and agreed to in full is kept, whole, up to 256 heads of 1 KiB; the key is checked every time.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[Request, Codec, bytes]] = {}
+
+    def answer(self, data: bytes) -> tuple[Request, bytes, Codec, int] | None:
+        """Request, 101, codec and the head's length, where *data* begins with a head of a known shape."""
+        cut = _cut(data)
+        if cut is None:
+            return None
+        key, shape, used = cut
+        known = self._known.get(shape)
+        if known is None or _KEY.match(key) is None:
+            return None
+        request, codec, tail = known
+        return request, b"%b%b%b" % (_SWITCHING, accept_key(key).encode(), tail), codec, used
+
+    def keep(self, data: bytes, request: Request, head: bytes, codec: Codec) -> None:
+        """Remembers that *request*, read from *data*, was answered with *head*."""
+        cut = _cut(data)
+        if cut is not None and head.startswith(_SWITCHING):
+            if len(self._known) >= 256:
+                self._known.clear()
+            self._known[cut[1]] = (request, codec, head[len(_SWITCHING) + 28 :])
+
+
+def _cut(data: bytes) -> tuple[str, bytes, int] | None:
+    """A head's key, the head without it, and its length."""
+    end = data.find(b"\r\n\r\n", 0, 1_024) + 4
+    at = data.find(_KEY_FIELD, 0, end) + len(_KEY_FIELD)
+    if end < 4 or at < len(_KEY_FIELD) or data[at + 24 : at + 26] != b"\r\n":
+        return None
+    return data[at : at + 24].decode("latin-1"), data[:at] + data[at + 24 : end], end
 
 
 def ask_upgrade(host: str, target: str, key: bytes, codec: Codec) -> bytes:

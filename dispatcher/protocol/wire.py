@@ -86,12 +86,16 @@ class FrameReader:
     def feed(self, data: bytes) -> list[WireEvent]:
         """Events in *data* and what was left before. After a close or a fault nothing more comes."""
         tail = self._tail
-        # Nearly all there is: one whole short masked text message, nothing before and nothing behind it.
+        # Nearly all there is: one whole masked text message, nothing before and nothing behind it.
         if tail is None and self._kind == -1 and self._masked and len(data) > 6 and data[0] == 0x81:
             size = data[1] - 0x80
-            if 0 < size < 126 and len(data) == size + 6 and size <= self._limit:
-                key = (data[2:6] * (size + 3 >> 2))[:size]
-                word = int.from_bytes(data[6:], "little") ^ int.from_bytes(key, "little")
+            start = 6
+            if size == 126:
+                size = data[2] << 8 | data[3]
+                start = 8 if size >= 126 else 1  # a length not in its shortest form never fits below
+            if size > 0 and len(data) == size + start and size <= self._limit:
+                key = (data[start - 4 : start] * (size + 3 >> 2))[:size]
+                word = int.from_bytes(data[start:], "little") ^ int.from_bytes(key, "little")
                 payload = word.to_bytes(size, "little")
                 if payload.isascii():
                     return [(TEXT, payload)]

@@ -1,10 +1,12 @@
 """What every implementation of the inbox port promises."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dispatcher.domain.delivery import Proof
+from dispatcher.ports.inboxes import CatchupAsk
 from dispatcher.ports.presence import Line, Presence
 
 
@@ -116,6 +118,23 @@ async def test_reading_without_a_session_turns_nobody_online(ports: Any) -> None
     await register(ports)
     assert (await catch_up(ports)).online is False
     assert await line(ports) is Line.SYNCING
+
+
+async def test_many_devices_catch_up_at_once_each_with_its_own_answer(ports: Any) -> None:
+    await register(ports)
+    users = [f"u{number}" for number in range(6)]
+    for user_id in users:  # more than one script answers at once
+        await fill(ports, *(f"{user_id}-{number}" for number in range(201)), user_id=user_id)
+    ask = CatchupAsk(app="a", user_id="li", device_id="p", session="s1", after=None, limit=200)
+    asks = [replace(ask, user_id=user_id, session=None) for user_id in users]
+    *pages, last = await ports.inboxes.catch_up_many([*asks, ask], ports.now)
+    for user_id, page in zip(users, pages, strict=True):
+        assert ids(page.entries) == [f"d-{user_id}-{number}" for number in range(1, 201)]
+        assert (page.more, page.online) == (True, False)
+    assert (ids(last.entries), last.more, last.online, last.last_seq) == ([], False, True, 0)
+    assert await line(ports) is Line.ONLINE
+    assert {page.epoch for page in pages} == {last.epoch}
+    assert await ports.inboxes.catch_up_many([], ports.now) == []
 
 
 async def test_pages_go_back_from_the_newest_and_new_arrivals_shift_none(ports: Any) -> None:

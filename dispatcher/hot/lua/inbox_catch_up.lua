@@ -1,57 +1,69 @@
--- What a device has not stored yet; with nothing left and a session, the device turns online in the same script.
--- KEYS[1] user tag. ARGV: device, session, after, limit, floor. Empty texts stand for none.
--- Reply: {last seq, more, online, passed ids, id, seq, body ...}
-local u, device, session = KEYS[1], ARGV[1], ARGV[2]
-local after, limit, floor = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+-- What devices have not stored yet; with nothing left and a session, a device turns online in the same script.
+-- KEYS: a user tag each. ARGV: device, session, after, limit, floor each. Empty texts stand for none.
+-- Reply: one {last seq, more, online, passed ids, id, seq, body ...} each, in order; fewer than asked for once a
+-- thousand entries are together, so that no answer stops the store for long: the rest is to be asked again.
 local call = redis.call
-local last = call('GET', u .. 'l') or '0'
-local passed, found = {}, {}
-if after ~= '' and tonumber(after) > tonumber(last) then after = '' end -- of the future: as if none
-if after ~= '' then
-  passed = call('ZRANGEBYSCORE', u .. 'p', '-inf', after, 'LIMIT', 0, 1000)
-  local from = after
-  if floor ~= '' and tonumber(floor) > tonumber(after) then from = floor end
-  found = call('ZRANGEBYSCORE', u .. 'q', '(' .. from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
-elseif floor ~= '' then
-  found = call('ZRANGEBYSCORE', u .. 'q', '(' .. floor, '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
-else
-  local newest = call('ZREVRANGEBYSCORE', u .. 'p', '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
-  local start = #newest - 1
-  -- oldest first; where there are more than asked for, the oldest one waits in the inbox
-  for i = start, 1, -2 do
-    found[#found + 1] = newest[i]
-    found[#found + 1] = newest[i + 1]
-  end
-end
-local more = 0
-if #found > limit * 2 then
-  more = 1
-  if after == '' and floor == '' then
-    table.remove(found, 1)
-    table.remove(found, 1)
+
+local function catch_up(u, device, session, after, limit, floor)
+  local last = call('GET', u .. 'l') or '0'
+  local passed, found = {}, {}
+  if after ~= '' and tonumber(after) > tonumber(last) then after = '' end -- of the future: as if none
+  if after ~= '' then
+    passed = call('ZRANGEBYSCORE', u .. 'p', '-inf', after, 'LIMIT', 0, 1000)
+    local from = after
+    if floor ~= '' and tonumber(floor) > tonumber(after) then from = floor end
+    found = call('ZRANGEBYSCORE', u .. 'q', '(' .. from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
+  elseif floor ~= '' then
+    found = call('ZRANGEBYSCORE', u .. 'q', '(' .. floor, '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
   else
-    found[#found] = nil
-    found[#found] = nil
-  end
-end
-local online = 0
-if session ~= '' and #found == 0 then
-  local held = call('HGET', u .. 'on', device)
-  if held then
-    local own, rest = string.match(held, '^([^|]*)|(.*)$')
-    if own == session then
-      call('HSET', u .. 'on', device, own .. '|' .. string.gsub(rest, '|syncing|', '|online|', 1))
-      online = 1
+    local newest = call('ZREVRANGEBYSCORE', u .. 'p', '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
+    local start = #newest - 1
+    -- oldest first; where there are more than asked for, the oldest one waits in the inbox
+    for i = start, 1, -2 do
+      found[#found + 1] = newest[i]
+      found[#found + 1] = newest[i + 1]
     end
   end
-end
-local out = {last, more, online, passed}
-for i = 1, #found, 2 do
-  local body = call('HGET', u .. 'b', found[i])
-  if body then
-    out[#out + 1] = found[i]
-    out[#out + 1] = string.format('%d', tonumber(found[i + 1]))
-    out[#out + 1] = body
+  local more = 0
+  if #found > limit * 2 then
+    more = 1
+    if after == '' and floor == '' then
+      table.remove(found, 1)
+      table.remove(found, 1)
+    else
+      found[#found] = nil
+      found[#found] = nil
+    end
   end
+  local online = 0
+  if session ~= '' and #found == 0 then
+    local held = call('HGET', u .. 'on', device)
+    if held then
+      local own, rest = string.match(held, '^([^|]*)|(.*)$')
+      if own == session then
+        call('HSET', u .. 'on', device, own .. '|' .. string.gsub(rest, '|syncing|', '|online|', 1))
+        online = 1
+      end
+    end
+  end
+  local out = {last, more, online, passed}
+  for i = 1, #found, 2 do
+    local body = call('HGET', u .. 'b', found[i])
+    if body then
+      out[#out + 1] = found[i]
+      out[#out + 1] = string.format('%d', tonumber(found[i + 1]))
+      out[#out + 1] = body
+    end
+  end
+  return out, #found / 2
 end
-return out
+
+local replies, entries = {}, 0
+for i = 1, #KEYS do
+  local at = 5 * i - 4
+  local reply, found = catch_up(KEYS[i], ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4])
+  replies[i] = reply
+  entries = entries + found
+  if entries >= 1000 then break end
+end
+return replies

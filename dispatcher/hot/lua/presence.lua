@@ -1,14 +1,9 @@
--- One device's line: the newest session wins, an older one's end never deletes the newer one's.
--- KEYS[1] user tag. ARGV: verb, device, session, value or foreground or now.
+-- One device's line changes or ends: only that of the session named, never a newer one's.
+-- KEYS[1] user tag. ARGV: verb, device, session, foreground or now.
 -- A value: session|node|line|foreground|since. Reply: the value before, '' for none or not ours.
 local key, verb, device, session = KEYS[1] .. 'on', ARGV[1], ARGV[2], ARGV[3]
 local call = redis.call
 local held = call('HGET', key, device) or ''
-if verb == 'register' then
-  call('HSET', key, device, ARGV[4])
-  call('EXPIRE', key, 691200)
-  return held
-end
 local own, node, line, foreground, since = string.match(held, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
 if own ~= session then return '' end
 if verb == 'foreground' then

@@ -8,7 +8,7 @@ import msgspec
 from dispatcher.domain.clock import Millis, system_clock
 from dispatcher.domain.delivery import Proof
 from dispatcher.hot.memory.presence import MemoryPresences
-from dispatcher.ports.inboxes import Catchup, InboxEntry
+from dispatcher.ports.inboxes import Catchup, CatchupAsk, InboxEntry
 
 NEWEST_KEPT = 200
 PASSED_AT_ONCE = 1_000
@@ -115,6 +115,21 @@ class MemoryInboxes:
         if session and not found:
             online = self._presences.turn_online(app, user_id, device_id, session)
         return Catchup(epoch=self.life, entries=found, more=more, passed=passed, online=online, last_seq=inbox.last)
+
+    async def catch_up_many(self, asks: Sequence[CatchupAsk], now: Millis) -> list[Catchup]:
+        return [
+            await self.catch_up(
+                ask.app,
+                ask.user_id,
+                device_id=ask.device_id,
+                session=ask.session,
+                after=ask.after,
+                limit=ask.limit,
+                now=now,
+                floor=ask.floor,
+            )
+            for ask in asks
+        ]
 
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
         self.mark_now(app, user_id, deliveries, proof)

@@ -21,6 +21,9 @@ class MemoryPresences:
         held[presence.device_id] = presence
         return previous
 
+    async def register_many(self, lines: Sequence[tuple[str, str, Presence]]) -> list[Presence | None]:
+        return [await self.register(app, user_id, presence) for app, user_id, presence in lines]
+
     async def set_foreground(self, app: str, user_id: str, device_id: str, session: str, foreground: bool) -> None:
         presence = self._own(app, user_id, device_id, session)
         if presence is not None:

@@ -82,7 +82,7 @@ async def test_sigterm_drains_and_ends(eventually: Any) -> None:
     world = Rehearsal()
     gateway = world.gateway(GatewaySettings(port=0, drain_budget=3_000))
     serving = asyncio.create_task(gateway.serve())
-    await eventually(lambda: gateway._server is not None)
+    await eventually(lambda: gateway._doors)
     async with connect(f"ws://127.0.0.1:{gateway.port}/v1/connect", proxy=None) as socket:
         await socket.send(json.dumps({"t": "hello", "token": await world.bind("li", "phone-1")}))
         while json.loads(await socket.recv())["t"] != "caught_up":

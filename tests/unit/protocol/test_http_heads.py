@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.protocol.frames import CODECS, JSON, MSGPACK
-from dispatcher.protocol.handshake import HandshakeFailed, accept_key, answer_upgrade, ask_upgrade, read_upgrade
+from dispatcher.protocol.handshake import (
+    HandshakeFailed,
+    Upgrades,
+    accept_key,
+    answer_upgrade,
+    ask_upgrade,
+    read_upgrade,
+)
 from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
 
 KEY = bytes(range(16))
@@ -115,6 +122,48 @@ def test_no_upgrade_without_what_the_rfc_asks(changed: Any, status: int) -> None
     with pytest.raises(BadRequest) as refused:
         answer_upgrade(upgrade(**changed))
     assert refused.value.status == status
+
+
+def known(data: bytes) -> Upgrades:
+    """Upgrades that saw *data* once."""
+    upgrades = Upgrades()
+    found = read_request(data)
+    assert found is not None
+    upgrades.keep(data, found[0], *answer_upgrade(found[0]))
+    return upgrades
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(max_size=40))
+def test_a_head_seen_before_is_answered_as_if_it_were_parsed(key: bytes, rest: bytes) -> None:
+    upgrades = known(ask_upgrade("x:1", "/v1/connect", KEY, MSGPACK))
+    data = ask_upgrade("x:1", "/v1/connect", key, MSGPACK)
+    parsed = read_request(data)
+    assert parsed is not None
+    answered = upgrades.answer(data + rest)
+    assert answered is not None
+    request, head, codec, used = answered
+    assert (head, codec) == answer_upgrade(parsed[0])
+    assert (request.path, used) == ("/v1/connect", len(data))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b"/v1/connect", b"/v1/inbox"),
+        lambda data: data.replace(b"Version: 13", b"Version: 12"),
+        lambda data: data.replace(b"Key: AAECAwQFBgcICQoLDA0ODw==", b"Key: AAECAwQFBgcICQoLDA0OD==="),
+        lambda data: data.replace(b"Key: AAECAwQFBgcICQoLDA0ODw==", b"Key: AAECAwQFBgcICQoLDA0O\r\n=="),
+        lambda data: data.replace(b"Sec-WebSocket-Key", b"sec-websocket-key"),
+        lambda data: data[:-1],
+        lambda data: data[:-2] + b"Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n\r\n",
+        lambda data: data[:-2] + b"Content-Length: 5\r\n\r\n",
+        lambda data: data[:-2] + b"X: " + b"x" * 1_024 + b"\r\n\r\n",
+    ],
+)
+def test_any_other_head_is_parsed(change: Any) -> None:
+    data = ask_upgrade("x", "/v1/connect", KEY, JSON)
+    assert known(data).answer(data) is not None
+    assert known(data).answer(change(data)) is None
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
