@@ -89,8 +89,15 @@ class Side:
 
         Where another strategy planned the same steps (`like`), its course is taken over.
         """
-        decisions = tuple([decide(track.facts, self.strategy) for track in delivery.tracks])
-        if like is not None and all(map(_same_steps, decisions, like.decisions)):
+        tracks = delivery.tracks
+        if len(tracks) == 1:  # most people have one phone
+            made = decide(tracks[0].facts, self.strategy)
+            decisions: tuple[Decision, ...] = (made,)
+            same = like is not None and _same_steps(made, like.decisions[0])
+        else:
+            decisions = tuple([decide(track.facts, self.strategy) for track in tracks])
+            same = like is not None and all(map(_same_steps, decisions, like.decisions))
+        if like is not None and same:
             return Course(decisions, like.attempts, like.segments, like.proven_ms, like.evident, like.sms_ms)
         replays = [
             replay(ladder, skipped, track)
@@ -102,10 +109,13 @@ class Side:
         """Add a delivery's course to the figures."""
         for _, ladder, _ in course.decisions:
             self.rules[ladder.rule] += 1
-        route = course.attempts
-        if route not in self._routes and len(self._routes) >= MAX_ROUTES:
-            self._add_routes()
-        self._routes[route] = self._routes.get(route, 0) + 1
+        route, routes = course.attempts, self._routes
+        if route in routes:
+            routes[route] += 1
+        else:
+            if len(routes) >= MAX_ROUTES:
+                self._add_routes()
+            routes[route] = 1
         self.segments += course.segments
         if course.proven_ms is not None:
             self.confirmed += 1
