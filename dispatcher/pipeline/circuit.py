@@ -7,7 +7,7 @@ attempt, until the path opens again or its ttl ends: a pause costs time, not a m
 from collections.abc import Sequence
 from typing import Protocol
 
-from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Cursor, Event, Phase, move
 from dispatcher.domain.device import Profile
 from dispatcher.domain.message import Message
@@ -15,14 +15,12 @@ from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, Rejecte
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.turns import Decision, next_turn
+from dispatcher.pipeline.turns import LOOK_AGAIN, Decision, next_turn
 from dispatcher.ports.circuits import Gate
 from dispatcher.ports.homes import Contents, Queue
 from strategies.facts import Row
 from strategies.ladder import Ladder
 
-#: How long what waits for a shut path is left alone.
-LOOK_AGAIN: Millis = 5 * SECOND
 OUTCOME_NAMES: dict[type, str] = {
     HandedOver: "handed_over",
     RetryLater: "retry_later",

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dispatcher.domain.clock import Millis, round_up_due
-from dispatcher.domain.delivery import Cursor, Event, Proof, move
+from dispatcher.domain.clock import SECOND, Millis, round_up_due
+from dispatcher.domain.delivery import TRANSITIONS, Cursor, Event, Proof, move
 from dispatcher.domain.device import Profile
 from dispatcher.domain.message import Lane
 from dispatcher.domain.paths import Path
@@ -16,7 +16,10 @@ from dispatcher.ports.homes import Queue
 from strategies.availability import own_path
 from strategies.engine import next_step
 from strategies.facts import Row
-from strategies.ladder import Ladder, Skip, unpack_ladder
+from strategies.ladder import Ladder, Reason, Skip, unpack_ladder
+
+#: How long what waits for a shut path is left alone.
+LOOK_AGAIN: Millis = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,9 @@ def next_turn(
     """The first rung behind *after_rung* that can be taken now. *event*: why the track moves at all."""
     turn = next_step(ladder, after_rung, row)
     if turn.index is None:
+        shut = next((skip for skip in turn.skipped if skip.reason is Reason.CIRCUIT_OPEN), None)
+        if shut is not None and (before.phase, Event.HELD) in TRANSITIONS:
+            return _wait_for(shut, ladder, before, turn.skipped, lane=lane, expires_at=expires_at, now=now, event=event)
         return Decision(
             after=Cursor(before.step, before.attempt, move(before.phase, Event.RAN_OUT)), skipped=turn.skipped
         )
@@ -90,6 +96,30 @@ def next_turn(
         due=now,
         path=path,
         skipped=turn.skipped,
+    )
+
+
+def _wait_for(
+    shut: Skip,
+    ladder: Ladder,
+    before: Cursor,
+    skipped: Sequence[Skip],
+    *,
+    lane: Lane,
+    expires_at: Millis,
+    now: Millis,
+    event: Event,
+) -> Decision:
+    """Nothing is left but a path that is paused or whose circuit is open: it is asked again in a while. It costs time,
+    not a message. What was noted when the wait began is not noted with every look."""
+    again = event is Event.RELEASED
+    return Decision(
+        after=Cursor(step_byte(shut.step, 0), 0, move(before.phase, Event.HELD)),
+        until=EVENTS[ladder.steps[shut.step].until],
+        queue=Queue("sweep", lane),
+        due=min(now + LOOK_AGAIN, expires_at),
+        skipped=() if again else skipped,
+        reason=None if again else shut.reason.value,
     )
 
 
