@@ -24,6 +24,7 @@ class _LeftEarly(logging.Filter):
 def run_console(settings: ConsoleSettings) -> None:
     """Serves until SIGTERM."""
     secret = settings.cookie_secret()
+    os.environ.pop("PYTEST_CURRENT_TEST", None)  # a console started by somebody's test is a console all the same
     os.environ["NICEGUI_STORAGE_PATH"] = str(settings.directory / "storage")  # read when NiceGUI is imported
     from nicegui import app, core, ui
 
