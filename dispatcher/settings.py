@@ -107,11 +107,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_concurrency: Annotated[int, Meta(ge=1, le=256, description="Celery threads a worker process")] = 8
     webhook_private_targets: Annotated[bool, Meta(description="whether webhooks may go to private addresses")] = False
 
-    apns_url: Annotated[str | None, Meta(description="an APNs end other than Apple's")] = None
-    fcm_url: Annotated[str | None, Meta(description="an FCM end other than Google's")] = None
-    sms_url: Annotated[str | None, Meta(description="an SMS carrier's end other than Twilio's")] = None
-    provider_ca_file: Annotated[str | None, Meta(description="certificate authority of those ends")] = None
-
     console_host: Annotated[str, Meta(description="address the console listens on")] = "127.0.0.1"
     console_port: Annotated[Port, Meta(description="the console's port")] = 8082
     console_api_url: Annotated[

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from dispatcher.bootstrap import Stores
-from dispatcher.domain.clock import HOUR, MINUTE, SECOND, Millis
+from dispatcher.domain.clock import DAY, HOUR, MINUTE, SECOND, Millis
 from dispatcher.domain.device import TokenState
 from dispatcher.ledger.stale import IDLE, UNSEEN, end_tokens, unseen
-from dispatcher.ledger.upkeep import upkeep
+from dispatcher.ledger.upkeep import Retention, upkeep
 from dispatcher.pipeline.archive import archive_shard
 from dispatcher.pipeline.audit import audit
 from dispatcher.pipeline.clearing import clear_due
@@ -117,6 +117,8 @@ async def upkeep_turn(stores: Stores) -> None:
         _log.info("tokens of unseen devices ended", extra={"devices": await stale_turn(stores)})
     async with stores.locks.hold("upkeep", 5 * MINUTE) as lease:
         if lease is not None:
-            report = await upkeep(stores.engine, stores.clock())
+            days = max(stores.settings.retention_default // DAY, 1)
+            kept = Retention(deliveries=days, messages=days, journal=min(days, 30), sms=days)
+            report = await upkeep(stores.engine, stores.clock(), retention=kept)
             await tidy_operators(stores)
             _log.info("upkeep done", extra={"report": str(report)})

@@ -272,9 +272,12 @@ async def _console_login(stores: "Stores", data: Path, kept: dict[str, str]) -> 
 
 
 def _announce(document: Mapping[str, Any]) -> None:
+    login = document["console_login"]
+    console = f"  console   {document['console_url']}        {login['login']} / {login['password']}\n"
     click.echo(
         "\nPushpath is up.\n"
         f"  API       {document['api_url']}        docs {document['api_url']}/docs\n"
+        f"{console if document['console_url'] else ''}"
         f"  gateway   {document['gateway_url']}\n"
         f"  sandbox   {document['sandbox']['control_url']}/control/sms/outbox\n"
         f"  API key   {document['api_key']}\n"

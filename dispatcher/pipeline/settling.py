@@ -76,7 +76,7 @@ class Draft:
             self.note(
                 Entry(
                     kind=Kind.ESCALATED,
-                    at=self.now,
+                    at=max([self.now, *(entry.at for entry in self._journal)]),  # after the answer that caused it
                     members=[(row[0], row[1]) for row in gone],
                     columns={
                         "step": [row[2].step for row in gone],
