@@ -61,11 +61,7 @@ class Installation:
             start_new_session=True,
             env={**os.environ, "PYTHONWARNINGS": "default"},
         )
-        until = time.monotonic() + 90
-        while not (data / "up.json").exists():
-            assert self.process.poll() is None, (data.parent / "up.txt").read_text()
-            assert time.monotonic() < until, "not up within 90 s"
-            time.sleep(0.1)
+        self._await_up()
         self.http = httpx.Client(
             base_url=self.document["api_url"],
             headers={"Authorization": f"Bearer {self.document['api_key']}"},
@@ -82,6 +78,15 @@ class Installation:
         ).raise_for_status()
         self.http.post("/v1/strategies/default/publish", json={}).raise_for_status()
         time.sleep(0.7)  # workers look for new versions twice a second
+
+    def _await_up(self) -> None:
+        until = time.monotonic() + 90
+        while not (self.data / "up.json").exists():
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.process.kill()
+                self.log.close()
+                pytest.fail(f"not up:\n{(self.data.parent / 'up.txt').read_text()}")
+            time.sleep(0.1)
 
     @property
     def document(self) -> dict[str, Any]:
