@@ -1,5 +1,6 @@
 """The pipeline's world with our real providers against the simulators, whose request logs are the judge."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,11 @@ class Vendors:
             if not page:
                 return [entry for entry in found if not entry["url"].startswith("/token")]
             found += page
+
+    async def under_way(self, end: str, count: int = 1) -> None:
+        """Returns once the end has so many requests, answered or not."""
+        while len(await self.requests(end)) < count:  # noqa: ASYNC110 - the log is in another place
+            await asyncio.sleep(0.01)
 
     async def targets(self, end: str) -> list[str]:
         return [entry["target"] for entry in await self.requests(end)]
