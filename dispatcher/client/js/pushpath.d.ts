@@ -19,14 +19,48 @@ export interface Bye {
 export interface Notebook {
   cursor?: string | null;
   seen?: string[];
+  heartbeat?: Record<string, Learned>;
 }
 
-export type LineState = "offline" | "connecting" | "syncing" | "online";
+/** What is known of one network, in seconds. */
+export interface Learned {
+  good_s: number;
+  trying_s: number;
+  settled: boolean;
+  failures: number;
+}
+
+export class Heartbeat {
+  constructor(learned?: Record<string, Learned>);
+  readonly learned: Record<string, Learned>;
+  interval(network: string, foreground: boolean): number;
+  succeeded(network: string, seconds: number): void;
+  failed(network: string, seconds: number): void;
+}
+
+export class PushpathError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  readonly retryAfterS: number | null;
+}
+
+export interface Receipt {
+  delivery_id?: string;
+  message_id?: string;
+  event: "delivered" | "displayed" | "opened";
+  via?: string;
+  attempt_id?: string;
+  at?: string;
+}
+
+export type LineState = "offline" | "connecting" | "syncing" | "online" | "polling";
 
 export class Keepsake {
   constructor(notebook?: Notebook);
   cursor: string | null;
   readonly seen: Set<string>;
+  readonly heartbeat: Heartbeat;
   notebook(): Required<Notebook>;
 }
 
@@ -39,6 +73,12 @@ export interface DeviceOptions {
   onChange?: (state: LineState) => void;
   keepsake?: Keepsake;
   foreground?: boolean;
+  /** The HTTP API's address, without a path. With it the client polls while the line will not hold. */
+  apiUrl?: string | null;
+  /** Names the network the device is in: heartbeats are learned for each. */
+  network?: string;
+  /** The platform's own by default. */
+  fetch?: typeof fetch;
   /** The WebSocket class; the platform's own by default. */
   WebSocket?: new (url: string, protocols?: string[]) => WebSocket;
   dice?: () => number;
@@ -50,9 +90,14 @@ export class DeviceClient {
   /** Older messages wait in the inbox's pages. */
   readonly more: boolean;
   readonly keepsake: Keepsake;
+  /** May be set whenever the device changes networks. */
+  network: string;
   /** Resolves with the close code that ended the line for good (4002, 4010), or null after `stop()`. */
   run(): Promise<number | null>;
   stop(): void;
+  register(userId: string, deviceId: string, platform: string, facts?: Record<string, unknown>): Promise<void>;
+  receipts(receipts: Receipt[]): Promise<{ accepted: number; unknown: number; duplicate: number }>;
+  pull(): Promise<number>;
   setForeground(foreground: boolean): void;
   renew(): Promise<void>;
 }
