@@ -4,32 +4,33 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dispatcher.api.schemas.looking import StatsRow, proof_time
-from dispatcher.domain.clock import DAY, HOUR, Millis, rfc3339
+from dispatcher.domain.clock import DAY, Millis, rfc3339
 from dispatcher.domain.delivery import End
 from dispatcher.errors import Problem
 from dispatcher.ports.operations import OUTCOMES, SMS_STATES, By, Figure, Measure, Tier
 
 STEPS = {"1m": Tier.MINUTES, "1h": Tier.HOURS, "1d": Tier.DAYS}
-#: How many buckets an answer may have.
-MOST_BUCKETS = 1_500
+#: How many buckets an answer may have, and how many are added up without being asked for.
+MOST_BUCKETS = 200
 #: How far back each tier reaches.
 REACH = {Tier.MINUTES: 3 * DAY, Tier.HOURS: 100 * DAY, Tier.DAYS: 800 * DAY}
 _Key = tuple[Millis, str, str, str, str, int]
 
 
-def tier_for(since: Millis, until: Millis, step: str | None, now: Millis) -> Tier:
+def tier_for(since: Millis, until: Millis, step: str | None, by: Sequence[By], now: Millis) -> Tier:
     """The step that was asked for, else the finest that keeps the answer small. Problem 422 where it cannot be."""
+    span = until - since
     if step is not None:
         tier = STEPS[step]
         if since < now - REACH[tier] - tier.step:
             raise Problem.invalid("step", f"so far back there are no buckets of {step}")
-        if (until - since) // tier.step > MOST_BUCKETS:
+        if By.TIME in by and span // tier.step > MOST_BUCKETS:
             raise Problem.invalid("step", f"more than {MOST_BUCKETS} buckets: take a wider step or a shorter time")
         return tier
-    span = until - since
-    if span <= 6 * HOUR and since >= now - REACH[Tier.MINUTES]:
-        return Tier.MINUTES
-    return Tier.HOURS if span <= 32 * DAY and since >= now - REACH[Tier.HOURS] else Tier.DAYS
+    for tier in (Tier.MINUTES, Tier.HOURS):
+        if span // tier.step <= MOST_BUCKETS and since >= now - REACH[tier]:
+            return tier
+    return Tier.DAYS
 
 
 def whole_buckets(since: Millis, until: Millis, tier: Tier) -> tuple[Millis, Millis]:

@@ -10,7 +10,7 @@ from dispatcher.ledger.engine import Connection, ask
 from dispatcher.ports.operations import By, Figure, Measure, Tier
 
 #: Deltas folded by one statement.
-FOLDED_AT_ONCE = 50_000
+FOLDED_AT_ONCE = 20_000
 #: How long each tier is kept.
 KEPT: dict[Tier, Millis] = {Tier.MINUTES: 3 * DAY, Tier.HOURS: 100 * DAY, Tier.DAYS: 800 * DAY}
 
@@ -43,8 +43,8 @@ SELECT at - at % $5 AS at, kind, class, path, platform, strategy, version, name,
 WHERE app = $1 AND at >= $3 AND at < $4
 """
 _CLASSES = """
-SELECT DISTINCT class FROM rollups WHERE app = $1 AND tier = 2 AND kind = 1
-UNION SELECT DISTINCT class FROM rollup_deltas WHERE app = $1 AND kind = 1
+SELECT DISTINCT class FROM rollups WHERE app = $1 AND tier = 2 AND kind IN (1, 2)
+UNION SELECT DISTINCT class FROM rollup_deltas WHERE app = $1 AND kind IN (1, 2)
 """
 
 

@@ -70,7 +70,7 @@ async def stats(request: HttpRequest) -> Answer:
     now = core.clock()
     first, last = _span(params.from_, params.to, DAY, now)
     by = read_by(params.by)
-    tier = tier_for(first, last, params.step, now)
+    tier = tier_for(first, last, params.step, by, now)
     first, last = whole_buckets(first, last, tier)
     found = await core.operations.figures(app, tier, first, last, [*by, By.PATH], klass=params.class_)
     return answer(
