@@ -263,7 +263,7 @@ async def connect(up: Installation) -> AsyncIterator[Callable[[str, str], Awaita
         phone = await up.phone(user, device)
         phone.running = asyncio.create_task(phone.client.run())
         phones.append(phone)
-        await up.until(lambda: phone.client.state == "online", 15)
+        await up.until(lambda: phone.client.state == "online", 40)
         return phone
 
     yield connected
