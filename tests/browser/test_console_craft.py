@@ -1,0 +1,56 @@
+"""Every page in both themes, on a laptop and a phone: accessible, quiet, inside its width."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+PAGES = ("/", "/strategies", "/strategies/default", "/deliveries", "/users", "/providers", "/phone-lab")
+SERIOUS = {"serious", "critical"}
+
+
+async def _findings(page: Any) -> list[str]:
+    answer = await Axe().run(page)
+    return [
+        f"{each['id']}: {node['html'][:160]}"
+        for each in answer.response["violations"]
+        if each["impact"] in SERIOUS
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_no_page_has_serious_findings_or_complaints(visit_as: Any, installation: Any, theme: str) -> None:
+    person = await visit_as(theme=theme)
+    message = {"message_id": f"craft-{theme}", "to": {"user_ids": ["craft"]}, "notification": {"title": "Wang"}}
+    with installation.api() as api:
+        api.put("/v1/users/craft", json={"phone": "+8613800138779", "sms_opt_in": True})
+        api.post("/v1/messages", json=message)
+    found = {}
+    for path in (*PAGES, f"/deliveries/craft-{theme}?user_id=craft", "/users/craft", "/strategies/default?tab=rollout"):
+        await person.go(path)
+        await person.page.wait_for_load_state("networkidle")
+        if findings := await _findings(person.page):
+            found[path] = findings
+    assert found == {}
+    assert person.complaints == []
+
+
+async def test_the_sign_in_form_has_no_serious_findings(visit_as: Any) -> None:
+    person = await visit_as(signed_in=False)
+    await person.page.goto(f"{person.console}/sign-in")
+    await person.page.get_by_label("Login").wait_for()
+    assert await _findings(person.page) == []
+
+
+async def test_no_page_is_wider_than_a_phone(visit_as: Any) -> None:
+    person = await visit_as(size={"width": 390, "height": 844})
+    wide = {}
+    for path in PAGES:
+        await person.go(path)
+        await person.page.wait_for_load_state("networkidle")
+        width = await person.page.evaluate("document.documentElement.scrollWidth")
+        if width > 390:
+            wide[path] = width
+    assert wide == {}
