@@ -245,11 +245,13 @@ class Installation:
 def up() -> Iterator[Installation]:
     parent = Path(tempfile.mkdtemp(prefix="pushpath-faults-"))
     parent.chmod(0o711)
-    running = Installation(parent / "data")
+    running: Installation | None = None
     try:
+        running = Installation(parent / "data")
         yield running
     finally:
-        running.stop()
+        if running is not None:
+            running.stop()
         DataDirectory(parent / "data", fresh=True).discard()
         shutil.rmtree(parent, ignore_errors=True)
 
