@@ -9,6 +9,7 @@ from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
 from dispatcher.domain.ids import AttemptRef, parse_attempt_id
+from dispatcher.domain.journal import receipt_entry, write_entry
 from dispatcher.domain.paths import Path
 from dispatcher.domain.requests import CarrierCallback
 from dispatcher.errors import Kind, Problem
@@ -130,7 +131,13 @@ async def _tell(
         attempt_id, status.status, proof=status.proof, failed=status.terminal and not status.proof, now=now
     )
     if status.proof and (applied is None or not applied.known or applied.archived):
-        await stores.deliveries.late_proof(attempt.delivery, Proof.DELIVERED, Path.SMS, now, app=app, user_id=user_id)
+        _, new, confirmed = await stores.deliveries.late_proof(
+            attempt.delivery, Proof.DELIVERED, Path.SMS, now, app=app, user_id=user_id
+        )
+        if new and (applied is None or not applied.known):  # else the receiver wrote it down
+            row = (attempt.delivery.place, attempt.track, Proof.DELIVERED, Path.SMS, False, confirmed)
+            entry = write_entry(receipt_entry(now, [row], source=f"carrier:{status.status}"))
+            await stores.parts.homes.append_journal([(attempt.delivery.home, entry)])
 
 
 async def _whose(stores: Stores, attempt: AttemptRef) -> tuple[str, str] | None:

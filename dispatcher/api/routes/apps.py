@@ -96,7 +96,7 @@ async def create_app(request: HttpRequest) -> Answer:
     opt=_admin("Change an app", any_app=True, body=AppChange, answers={200: AppOut}, problems=(404,)).opt(),
 )
 async def change_app(request: HttpRequest) -> Answer:
-    """Name, zone, classes and rates."""
+    """Name, zone, classes, rates and the locale of templates."""
     core, caller = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
     wanted = path_id(request, "app_id")
@@ -111,7 +111,7 @@ async def change_app(request: HttpRequest) -> Answer:
     }
     if isinstance(values.get("classes"), list):
         values["classes"] = sorted(set(values["classes"]))
-    names: tuple[str, ...] = ("classes", "rate_per_key", "rate_per_device")
+    names: tuple[str, ...] = ("classes", "rate_per_key", "rate_per_device", "default_locale")
     rules = {name: values[name] for name in names if name in values}
     settings: dict[str, Any] = {**app.settings, **rules}
     changed = replace(

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from dispatcher.api.checks import ClassName, Id, TimeText, ZoneName
+from dispatcher.api.checks import ClassName, Id, Locale, TimeText, ZoneName
 from dispatcher.api.contract import Scope
 from dispatcher.api.operations import CredentialView
 from dispatcher.domain.clock import rfc3339
@@ -34,6 +34,7 @@ class AppChange(Struct, forbid_unknown_fields=True, kw_only=True):
     classes: Annotated[list[ClassName], Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     rate_per_key: RateIn | UnsetType | None = UNSET
     rate_per_device: RateIn | UnsetType | None = UNSET
+    default_locale: Locale | UnsetType | None = UNSET
 
 
 class AppOut(Struct, kw_only=True):
@@ -45,6 +46,7 @@ class AppOut(Struct, kw_only=True):
     classes: list[str] | None
     rate_per_key: int | None
     rate_per_device: int | None
+    default_locale: str | None = None  #: of templates, where a recipient's language is not known
 
 
 class AppsOut(Struct):
@@ -63,6 +65,7 @@ def app_out(app: App) -> AppOut:
         classes=rules.get("classes"),
         rate_per_key=rules.get("rate_per_key"),
         rate_per_device=rules.get("rate_per_device"),
+        default_locale=rules.get("default_locale"),
     )
 
 
