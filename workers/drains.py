@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from time import perf_counter
 
 from dispatcher.bootstrap import Stores
@@ -105,6 +105,7 @@ class Drains:
             self._running[queue] -= 1
         if slow:
             await asyncio.wait(slow)
+            _raise_what_failed(slow)
 
     async def _once(self, queue: Queue, slow: set["asyncio.Task[None]"]) -> bool:
         now = self._parts.clock()
@@ -113,6 +114,7 @@ class Drains:
             queue, now, limit=CLAIMS[queue.name], lease_ms=LEASES[queue.name], without=alone
         )
         if not claims:
+            self._parts.telemetry.queue_age(queue.name, queue.lane.value, 0)
             return False
         self._parts.telemetry.queue_age(queue.name, queue.lane.value, max(now - min(c.due for c in claims), 0) / SECOND)
         if queue.name not in SLOW:
@@ -127,8 +129,7 @@ class Drains:
             self._slow[queue][work] = begun[work]
             work.add_done_callback(lambda ended: self._slow[queue].pop(ended, None))
         slow |= waiting
-        for work in ended:
-            work.result()  # what failed is told to whoever began the drain
+        _raise_what_failed(ended)
         if len(self._slow[queue]) > SLOW[queue.name]:
             await asyncio.wait(self._slow[queue], return_when=asyncio.FIRST_COMPLETED)
         return True
@@ -184,3 +185,10 @@ class Drains:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=1)
+
+
+def _raise_what_failed(ended: Iterable["asyncio.Task[None]"]) -> None:
+    """Whoever began a drain is told of its work's first failure."""
+    for work in ended:
+        if not work.cancelled() and (error := work.exception()) is not None:
+            raise error

@@ -144,11 +144,19 @@ class RedisCircuits:
 
     def _begin_flush(self) -> None:
         if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+            self._flushing = asyncio.get_running_loop().create_task(self._flush_soon())
 
-    async def _flush(self) -> None:
+    async def _flush_soon(self) -> None:
         await asyncio.sleep(_FLUSH_S)
+        await self.flush()
+        if self._counts:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush_soon())
+
+    async def flush(self) -> None:
+        """Writes what was counted since; a second later it writes itself."""
         counts, self._counts = self._counts, defaultdict(Counter)
+        if not counts:
+            return
         pipe = self._store.client.pipeline(transaction=False)
         for (app, path, slot), fields in counts.items():
             key = self._store.key(f"answers:{app}:{path}:{slot}")
@@ -160,8 +168,6 @@ class RedisCircuits:
             await pipe.execute()
         except RedisError:
             _log.warning("a second's answers were not counted")
-        if self._counts:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def close(self) -> None:
         """Drops what was not counted yet: a second of it."""

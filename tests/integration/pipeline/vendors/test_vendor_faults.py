@@ -1,0 +1,143 @@
+"""Vendors that stall, workers that die after the vendor's yes, receipts that thin out: the simulators' logs judge."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher.domain.circuit import CircuitState
+from dispatcher.domain.clock import SECOND
+from dispatcher.domain.message import Lane
+from dispatcher.domain.paths import Path
+from dispatcher.hot.receipt_watch import PROBE_EVERY
+from dispatcher.ports.homes import Queue
+
+PUSH = ("{path: push, wait: 1m}", "{path: poll, wait: 10m}")
+APNS, FCM, PLAN = (Queue(name, Lane.INTERACTIVE) for name in ("apns", "fcm", "plan"))
+SLOT = 30 * SECOND
+
+
+async def test_a_worker_killed_between_the_vendors_yes_and_its_own_write_sends_the_same_ids_again(
+    vendors: Any, monkeypatch: Any
+) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    await vendors.phone("li", "d1", Path.APNS, "aa" * 32)
+    await world.dispatch("m1", "li", collapse_key="c42")
+    await world.drains.drain(PLAN)
+
+    async def died(*_: Any) -> None:
+        raise OSError("died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(world.stores.parts.homes), "settle", died)
+        with pytest.raises(OSError, match="died"):
+            await world.drains.drain(APNS)
+    await world.advance(30 * SECOND)
+    first, second = await vendors.requests("apns")
+    for name in ("apns-id", "apns-collapse-id"):
+        assert first["headers"][name] == second["headers"][name]
+    assert json.loads(first["body"])["pushpath"] == json.loads(second["body"])["pushpath"]
+    events = (await world.core.timeline("im", "m1", None))["events"]
+    outcomes = [event["detail"]["outcome"] for event in events if event["kind"] == "outcome"]
+    assert outcomes == ["unknown", "handed_over"]
+
+
+async def test_an_older_push_of_unknown_fate_never_replaces_a_newer_one_of_its_key(vendors: Any) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    await vendors.phone("li", "d1", Path.APNS, "aa" * 32)
+    await vendors.phone("wang", "d2", Path.APNS, "bb" * 32)
+    await vendors.script("apns", errors=[{"wire": "reset", "times": 2}])
+    await world.dispatch("old", "li", "wang", collapse_key="c42")
+    await world.work()
+    await world.dispatch("new", "li", collapse_key="c42")
+    await world.dispatch("other", "wang", collapse_key="c43")
+    await world.work()
+    await world.advance(5 * SECOND)
+    sent = [
+        (json.loads(entry["body"])["pushpath"]["message_id"], entry["target"][:2])
+        for entry in await vendors.requests("apns")
+    ]
+    assert sorted(sent[:2]) == [("old", "aa"), ("old", "bb")]
+    assert sorted(sent[2:]) == [("new", "aa"), ("old", "bb"), ("other", "bb")]
+    events = (await world.core.timeline("im", "old", "li"))["events"]
+    assert "superseded" in [event["detail"].get("reason") for event in events]
+
+
+async def test_a_stalled_vendor_takes_nothing_from_others_and_stopping_loses_nothing(vendors: Any) -> None:
+    world = vendors.world
+    for app in ("im", "game"):
+        await vendors.app(*PUSH, app=app)
+    for number in range(20):
+        await vendors.phone(f"u{number}", f"d{number}", Path.APNS, f"aa{number:062x}")
+    await vendors.phone("droid", "d-droid", Path.FCM, "droid-token")
+    await vendors.phone("gamer", "d-gamer", Path.APNS, "bb" * 32, app="game")
+    await vendors.script("apns", errors=[{"match": "aa*", "latency": "30s"}])
+    users = [f"u{number}" for number in range(20)]
+    await world.dispatch("m1", *users)
+    await world.drains.drain(PLAN)
+    stalled = asyncio.ensure_future(world.drains.drain(APNS))
+    await vendors.under_way("apns", 20)
+    for number in range(6):  # as much again, so that the stalled app has all that one may have
+        await world.dispatch(f"more-{number}", users[number])
+    await world.dispatch("m2", "droid")
+    await world.dispatch("m3", "gamer", app="game")
+    async with asyncio.timeout(8):
+        await world.drains.drain(PLAN)
+        await world.drains.drain(FCM)
+        others = [asyncio.ensure_future(world.drains.drain(APNS)) for _ in range(3)]
+        while "bb" * 32 not in await vendors.targets("apns"):  # noqa: ASYNC110 - the log is in another place
+            await asyncio.sleep(0.05)
+    assert await vendors.targets("fcm") == ["droid-token"]
+    assert not stalled.done()
+    begun = asyncio.get_running_loop().time()
+    await world.drains.stop(1.0)
+    assert asyncio.get_running_loop().time() - begun < 5
+    await asyncio.gather(stalled, *others, return_exceptions=True)
+    await vendors.script("apns")
+    world.drains = world.worker(world.stores)
+    await world.advance(45 * SECOND)
+    answered = [entry["target"] for entry in await vendors.requests("apns") if entry["answer"]]
+    assert {f"aa{number:062x}" for number in range(20)} <= set(answered)
+
+
+async def test_receipts_that_thin_out_route_around_a_path_until_probes_come_back(vendors: Any) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    await vendors.phone("li", "d1", Path.APNS, "aa" * 32)
+    circuits, watch = world.stores.desk.circuits, world.stores.desk.receipt_watch
+    world.now += PROBE_EVERY - world.now % PROBE_EVERY + 5 * SECOND  # outside the moment of probes
+
+    async def slots(count: int, *, proven: int, vain: int) -> None:
+        for _ in range(count):
+            for _ in range(proven):
+                circuits.received("im", Path.APNS, 2 * SECOND, world.now)
+            circuits.waited("im", Path.APNS, vain, world.now)
+            world.now += 2 * SLOT  # one slot of counts, one of silence; and the same moment of the probes' turn
+        await circuits.flush()
+        await watch.turn(world.now)
+
+    await slots(4, proven=40, vain=10)
+    assert (await circuits.view("im", world.now))[Path.APNS].state is CircuitState.CLOSED
+    await world.dispatch("m1", "li")
+    await world.work()
+    assert len(await vendors.requests("apns")) == 1
+    await slots(3, proven=1, vain=49)
+    view = (await circuits.view("im", world.now))[Path.APNS]
+    assert (view.state, view.reason) == (CircuitState.HALF_OPEN, "receipts_thin")
+    await world.dispatch("m2", "li")
+    await world.work()
+    assert len(await vendors.requests("apns")) == 1  # routed around
+    world.now += PROBE_EVERY - world.now % PROBE_EVERY
+    await watch.turn(world.now)
+    await world.dispatch("m3", "li")
+    await world.work()
+    assert len(await vendors.requests("apns")) == 2  # a probe
+    world.now += 5 * SECOND
+    await slots(2, proven=5, vain=1)
+    assert (await circuits.view("im", world.now))[Path.APNS].state is CircuitState.CLOSED
+    await world.dispatch("m4", "li")
+    await world.work()
+    assert len(await vendors.requests("apns")) == 3
