@@ -39,6 +39,7 @@ class Name(StrEnum):
     HTTP_REQUESTS = "pushpath_http_requests"
     HTTP_SECONDS = "pushpath_http_request_seconds"
     CONNECTIONS = "pushpath_gateway_connections"
+    GATEWAY_EVENTS = "pushpath_gateway_events"
     ACCEPTED = "pushpath_accepted"
     SETTLED = "pushpath_settled"
     CONFIRMED = "pushpath_confirmed"
@@ -89,6 +90,7 @@ class Metrics:
             Name.HTTP_REQUESTS: counter(Name.HTTP_REQUESTS, "Requests", "method", "route", "status"),
             Name.HTTP_SECONDS: histogram(Name.HTTP_SECONDS, "Request time, long-polls included", _REQUEST, "route"),
             Name.CONNECTIONS: gauge(Name.CONNECTIONS, "Long connections held", "livesum"),
+            Name.GATEWAY_EVENTS: counter(Name.GATEWAY_EVENTS, "What happened on gateway nodes", "event"),
             Name.ACCEPTED: counter(Name.ACCEPTED, "Deliveries accepted", "class"),
             Name.SETTLED: counter(Name.SETTLED, "Deliveries settled", "class", "end"),
             Name.CONFIRMED: counter(Name.CONFIRMED, "Deliveries confirmed", "class", "path"),
@@ -187,6 +189,10 @@ class Metrics:
     def connections(self, count: int) -> None:
         """Long connections this process holds."""
         self._at(Name.CONNECTIONS).set(count)
+
+    def gateway(self, event: str, count: int) -> None:
+        """*event*: one of the gateway's own names (dispatcher.gateway.counters)."""
+        self._at(Name.GATEWAY_EVENTS, event).inc(count)
 
     # Business: does it do its job?
 

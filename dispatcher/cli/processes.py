@@ -168,7 +168,8 @@ async def _gateway(settings: Settings) -> None:
     from dispatcher.gateway.settings import GatewaySettings
 
     watch_loop(asyncio.get_running_loop())
-    core = AppCore(await open_stores(settings, metrics=metrics_of(settings)))
+    metrics = metrics_of(settings)
+    core = AppCore(await open_stores(settings, metrics=metrics))
     desk = ReceiveDesk(core)
     parts = core.parts
     running = Gateway(
@@ -187,6 +188,7 @@ async def _gateway(settings: Settings) -> None:
         ids=core.stores.ids,
         receive=desk,
         pull=desk,
+        metrics=metrics,
     )
     try:
         await running.serve()

@@ -174,11 +174,17 @@ class Arrival(asyncio.Protocol):
     def _address(self, request: Request) -> str:
         peer = self.transport.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        if address in self.desk.settings.trusted_peers:
-            # The last entry is the one our own balancer wrote.
-            forwarded = request.fields.get("x-forwarded-for", "").rpartition(",")[2].strip()
-            try:
-                return str(ip_address(forwarded))
-            except ValueError:
-                return address
+        if self.desk.trusted and address and self._trusted(address):
+            # From the right: the first that is none of our own balancers is the device.
+            for forwarded in reversed(request.fields.get("x-forwarded-for", "").split(",")):
+                try:
+                    address = str(ip_address(forwarded.strip()))
+                except ValueError:
+                    break
+                if not self._trusted(address):
+                    break
         return address
+
+    def _trusted(self, address: str) -> bool:
+        found = ip_address(address.partition("%")[0])
+        return any(found in network for network in self.desk.trusted)

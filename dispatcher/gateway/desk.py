@@ -1,6 +1,7 @@
 """What all connections of one gateway process share."""
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from dispatcher.domain.clock import Clock, Millis
@@ -56,6 +57,7 @@ class Desk:
         "session_count",
         "settings",
         "throttled",
+        "trusted",
         "unclaimed",
         "upgrades",
     )
@@ -106,6 +108,7 @@ class Desk:
         self.hub = Hub()
         self.deadlines = Deadlines(self.now)
         self.pressure = Pressure(settings, dice)
+        self.trusted = tuple(ip_network(peers, strict=False) for peers in settings.trusted_peers)
         self.chores = Chores(self.counters, at_once=settings.openings_at_once)
         self.acks = Acks(receive, clock, self.counters, gather=settings.gather_acks)
         #: lines whose device says too much, with what it said and was not heard yet

@@ -116,7 +116,7 @@ class Openings:
         profile = profiles.get((identity.app, identity.user_id))
         device = profile.device(identity.device_id) if profile is not None else None
         if device is None:
-            line.farewell(CloseCode.BAD_TOKEN, "device_unknown")
+            line.farewell(CloseCode.MOVED, "device_unknown")
         elif device.epoch != identity.epoch:
             line.farewell(CloseCode.MOVED, "moved")
         else:

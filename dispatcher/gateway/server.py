@@ -7,11 +7,12 @@ import random
 import secrets
 import signal
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dispatcher.domain.clock import Clock, Millis, system_clock
 from dispatcher.domain.device_token import DeviceTokens
@@ -44,8 +45,18 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+class GatewayMetrics(Protocol):
+    """Where a gateway's numbers go."""
+
+    def connections(self, count: int) -> None:
+        """Connections held now."""
+
+    def gateway(self, event: str, count: int) -> None:
+        """So many more of what :class:`~dispatcher.gateway.counters.Count` names."""
+
+
 class Gateway:
-    """One gateway process. Ports are handed in; the caller owns them."""
+    """One gateway process. Ports are handed in; the caller owns them. *metrics* hear of it once a second."""
 
     def __init__(
         self,
@@ -61,8 +72,12 @@ class Gateway:
         pull: InboxPull,
         clock: Clock = system_clock,
         dice: Callable[[], float] = random.random,
+        metrics: GatewayMetrics | None = None,
     ) -> None:
         self.settings = settings
+        self._metrics = metrics
+        self._reported: Counter[str] = Counter()
+        self._report_at: Millis = 0
         self.desk = Desk(
             settings,
             node=settings.node or f"g{secrets.token_hex(4)}",
@@ -170,6 +185,7 @@ class Gateway:
         with suppress(Exception):
             await self.node.release()
         await self.desk.chores.cancel()
+        self._report()
 
     def tick(self) -> None:
         """The coarse timer's work: deadlines, leases, lines in turn."""
@@ -184,11 +200,23 @@ class Gateway:
                 line.unthrottle(rest)
         if self._tls is not None:
             self._load_certificate(self._tls)
+        if now >= self._report_at:
+            self._report_at = now + 1_000
+            self._report()
 
     def ask_all_lines(self, now: Millis) -> None:
         """Asks every line for its deadlines at once, for tests that move time."""
         for line in list(self.desk.hub):
             line.tick(now)
+
+    def _report(self) -> None:
+        if self._metrics is None:
+            return
+        self._metrics.connections(self.desk.pressure.connections)
+        counted = Counter(self.desk.counters)
+        for event, more in (counted - self._reported).items():
+            self._metrics.gateway(event, more)
+        self._reported = counted
 
     def _arm(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self.settings.tick / 1_000, self._ticked)

@@ -18,7 +18,7 @@ class GatewaySettings:
     reuse_port: bool = False
     tls_certificate: str | None = None  #: PEM chain; None: plain, behind a balancer
     tls_key: str | None = None
-    trusted_peers: tuple[str, ...] = ()  #: addresses whose X-Forwarded-For is believed
+    trusted_peers: tuple[str, ...] = ()  #: networks whose X-Forwarded-For is believed: 10.0.0.0/8, or one address
 
     heartbeat_s: int = 240
     heartbeat_least_s: int = 30
@@ -28,8 +28,8 @@ class GatewaySettings:
 
     tick: Millis = 250
     gather_acks: Millis = 12  #: how long acks wait for company on their way to the hot store
-    lease: Millis = 10 * SECOND
-    lease_every: Millis = 3 * SECOND
+    lease: Millis = 4 * SECOND  #: how soon the loss of this node is noticed; SMS steps hold from then on
+    lease_every: Millis = 1_300
 
     max_connections: int | None = None  #: None: what the limit of open files leaves
     reserved_files: int = 96  #: of that limit, for stores, logs and refusals

@@ -251,6 +251,21 @@ async def test_one_address_does_not_take_the_others_place(stage: Any, dial: Dial
     assert await status("10.0.0.2") == b"429"
 
 
+async def test_a_chain_of_our_own_balancers_leads_to_the_device(stage: Any, dial: Dial) -> None:
+    gateway = await stage.gateway(connects_per_address=1, trusted_peers=("127.0.0.0/8", "10.1.0.0/16"))
+
+    async def status(forwarded: str) -> bytes:
+        raw = await dial(gateway.port, upgrade=False)
+        raw.writer.write(UPGRADE[:-2] + f"X-Forwarded-For: {forwarded}\r\n\r\n".encode())
+        return (await raw.reader.readuntil(b"\r\n"))[9:12]
+
+    stage.clock.ahead += 1_000 - stage.clock() % 1_000
+    gateway.tick()
+    assert await status("6.6.6.6, 10.0.0.2, 10.1.2.3") == b"101"
+    assert await status("7.7.7.7, 10.0.0.2") == b"429"
+    assert await status("6.6.6.6") == b"101"
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [

@@ -58,7 +58,7 @@ async def test_the_javascript_client_resumes_shows_nothing_twice_and_stops_when_
 
     async def hear(*words: Any) -> None:
         assert child.stdout is not None
-        line = await asyncio.wait_for(child.stdout.readline(), 10)
+        line = await asyncio.wait_for(child.stdout.readline(), 30)
         assert json.loads(line) == list(words)
 
     try:

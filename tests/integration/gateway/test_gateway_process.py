@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import ssl
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,31 @@ def test_the_benchmark_runs_and_measures(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(figure["value"] > 0 for figure in report["figures"].values())
     assert set(report["targets"]) == {"memory_per_connection", "accepts_per_core", "message_ack"}
     assert report["ratios"]["message_ack"]["value"] > 0
+
+
+async def test_what_a_node_counts_reaches_its_metrics(stage: Any, eventually: Any) -> None:
+    class Heard:
+        def __init__(self) -> None:
+            self.connected = -1
+            self.events: Counter[str] = Counter()
+
+        def connections(self, count: int) -> None:
+            self.connected = count
+
+        def gateway(self, event: str, count: int) -> None:
+            self.events[event] += count
+
+    heard = Heard()
+    gateway = stage.gateways[0]
+    gateway._metrics = heard
+    phone = await stage.phone()
+    await phone.hear_until("caught_up")
+    await stage.world.dispatch("li", "m1")
+    await phone.hear_until("msg")
+    for _ in range(3):
+        stage.move_time(1_000)
+    assert heard.connected == 1
+    assert (heard.events["online"], heard.events["messages_sent"], heard.events["upgraded"]) == (1, 1, 1)
+    await gateway.stop(0.5)
+    assert heard.events["lines_closed.1001"] == 1
+    assert heard.connected == 0
