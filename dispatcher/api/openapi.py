@@ -66,6 +66,11 @@ def describe(handlers: Iterable[HTTPRouteHandler], version: str) -> dict[str, An
             "schemas": components,
             "securitySchemes": {
                 "api_key": {"type": "http", "scheme": "bearer", "description": "A backend's API key with scopes."},
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An operator's session, from POST /v1/sessions, as far as the role reaches.",
+                },
                 "device_token": {
                     "type": "http",
                     "scheme": "bearer",
@@ -87,7 +92,11 @@ def _operation(
         "summary": contract.summary,
         "description": handler.fn.__doc__ or "",
         "tags": [contract.tag],
-        "parameters": [*_path_parameters(path), *_query_parameters(contract, schema, components)],
+        "parameters": [
+            *_path_parameters(path),
+            *_query_parameters(contract, schema, components),
+            *([_APP] if contract.scopes and contract.operators and not contract.any_app else []),
+        ],
         "responses": {**_answers(contract, schema), **_problems(contract)},
         "security": _security(contract),
     }
@@ -118,6 +127,15 @@ def _query_parameters(contract: Contract, schema: Any, components: dict[str, Any
     shown = components[schema(contract.query)["$ref"].rpartition("/")[2]]
     for name, member in shown.get("properties", {}).items():
         yield {"name": name, "in": "query", "required": name in shown.get("required", ()), "schema": member}
+
+
+_APP = {
+    "name": "Pushpath-App",
+    "in": "header",
+    "required": False,
+    "description": "For operators: which app is meant. May be left out by who sees exactly one.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+}
 
 
 def _answers(contract: Contract, schema: Any) -> dict[str, Any]:
@@ -166,6 +184,8 @@ def _security(contract: Contract) -> list[dict[str, list[str]]]:
     security: list[dict[str, list[str]]] = []
     if contract.scopes:
         security.append({"api_key": []})
+        if contract.operators:
+            security.append({"operator": []})
     if contract.phones:
         security.append({"device_token": []})
     if contract.signed is not None:
