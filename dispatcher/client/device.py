@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from dispatcher.client import subscriptions as told
 from dispatcher.client.errors import MovedAway, PushpathError
 from dispatcher.client.reconnect import Next, Reconnect
+from dispatcher.client.telling import Teller
 from dispatcher.client.transport import Api
 from dispatcher.protocol.client_session import Connected, Greeting, Keepsake, Notebook, Phase
 from dispatcher.protocol.close_codes import Advice, CloseCode, advice_for
@@ -26,9 +27,7 @@ from dispatcher.protocol.frames import (
     CODECS,
     JSON_SUBPROTOCOL,
     MAX_FRAME,
-    Ack,
     Msg,
-    Ping,
     Pong,
     Unparsable,
     Welcome,
@@ -40,7 +39,6 @@ TokenSource = Callable[[], Awaitable[str]]
 OnMessage = Callable[[Msg], Awaitable[None]]
 OnRecall = Callable[[str], Awaitable[None]]
 OnChange = Callable[[str], None]
-MessageWord = Literal["received", "stored", "refused", "acknowledged", "recalled"]
 
 #: How often a pull is made before its failure is reported.
 PULL_TRIES = 4
@@ -54,21 +52,6 @@ _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 class _Page(msgspec.Struct):
     more: bool = False
     poll_after: str | None = None
-
-
-class _Pulled(msgspec.Struct, rename={"klass": "class"}, kw_only=True):
-    """An inbox entry: a ``msg`` frame without an attempt of its own."""
-
-    cursor: str
-    delivery_id: str
-    message_id: str
-    klass: str
-    notification: dict[str, Any] | None = None
-    data: dict[str, Any] | None = None
-    sent_at: str = ""
-
-    def message(self) -> Msg:
-        return Msg(**msgspec.structs.asdict(self), attempt_id=f"{self.delivery_id}-i")
 
 
 class _NotStored(Exception):
@@ -117,10 +100,8 @@ class DeviceClient:
         self._reconnect = Reconnect(dice)
         self._socket: ClientConnection | None = None
         self._phase: Phase | None = None
-        self.subscriptions = told.Subscriptions()
-        self._unacknowledged: dict[str, str] = {}
-        self._pinged: tuple[int, int] | None = None  #: when, and the interval asked for
-        self._logged_in = False
+        self._teller = Teller(user_id, device_id)
+        self.subscriptions = self._teller.subscriptions
         self._dice = dice
         self._stopping = asyncio.Event()
         self._state = "offline"
@@ -183,11 +164,11 @@ class DeviceClient:
             step = await self._hold_line()
             if step.stop:
                 self._turn("offline")
-                self._login("moved")
+                self._teller.moved()
                 raise MovedAway(0, "stopped", "the device was moved to another user, or another connection replaced it")
             if step.new_token:
                 self._token = None
-                self._login("expired")
+                self._teller.expired()
             if step.poll and not self._stopping.is_set():
                 await self._poll(max(step.after_s, _POLL_FOR_S))
             else:
@@ -235,14 +216,14 @@ class DeviceClient:
             except PushpathError as error:
                 if tries >= PULL_TRIES or not (error.retry or error.status >= 500):
                     if error.status == 401:
-                        self._login("expired")
+                        self._teller.expired()
                     self.subscriptions.tell(told.PullFailed(tries=tries, error=error))
                     raise
                 wish = getattr(error, "retry_after_s", None) or 0.0
                 backoff = min(10.0, _PULL_BACKOFF_S * 2**tries) * (0.5 + 0.5 * self._dice())
                 await self._pause(max(backoff, min(wish, 60.0)))
             else:
-                self._login("logged_in")
+                self._teller.logged_in()
                 return document
 
     async def _prove(self, messages: Sequence[Msg]) -> None:
@@ -251,30 +232,17 @@ class DeviceClient:
                 [{"delivery_id": each.delivery_id, "event": "delivered", "via": "poll"} for each in messages]
             )
             for each in messages:
-                self._tell_message(each.message_id, "acknowledged", "poll", each.delivery_id)
+                self._teller.message(each, "acknowledged", "poll")
 
-    async def _show(self, message: Msg, via: Literal["longconn", "poll"]) -> None:
-        self._tell_message(message.message_id, "received", via, message.delivery_id)
+    async def _show(self, message: Msg, via: told.Via) -> None:
+        self._teller.message(message, "received", via)
         try:
             await self._on_message(message)
         except Exception as error:
             logger.exception("a message could not be stored; it will come again")
-            self._tell_message(message.message_id, "refused", via, message.delivery_id)
+            self._teller.message(message, "refused", via)
             raise _NotStored from error
-        self._tell_message(message.message_id, "stored", via, message.delivery_id)
-
-    def _tell_message(
-        self, message_id: str, state: MessageWord, via: Literal["longconn", "poll"], delivery_id: str | None
-    ) -> None:
-        self.subscriptions.tell(told.MessageState(message_id=message_id, state=state, via=via, delivery_id=delivery_id))
-
-    def _login(self, state: Literal["logged_in", "expired", "moved"]) -> None:
-        """Told when it changes."""
-        logged_in = state == "logged_in"
-        if logged_in and self._logged_in:
-            return
-        self._logged_in = logged_in
-        self.subscriptions.tell(told.LoginState(state=state, user_id=self.user_id, device_id=self.device_id))
+        self._teller.message(message, "stored", via)
 
     async def _hold_line(self) -> Next:
         self._turn("connecting")
@@ -313,8 +281,8 @@ class DeviceClient:
             pass
         finally:
             bye = self._phase.bye if self._phase is not None else None
-            self._socket = self._phase = self._pinged = None
-            self._unacknowledged.clear()
+            self._socket = self._phase = None
+            self._teller.ended()
             await socket.close()
         code = socket.close_code or CloseCode.ABNORMAL
         if advice_for(code) is Advice.STOP:
@@ -331,10 +299,9 @@ class DeviceClient:
             return  # a newer server's frame
         self._phase, effects = phase.receive(frame, _now())
         if isinstance(frame, Welcome):
-            self._login("logged_in")
-        elif isinstance(frame, Pong) and self._pinged is not None:
-            (sent, interval), self._pinged = self._pinged, None
-            self.subscriptions.tell(told.Heartbeat(alive=True, interval_s=interval, round_trip_ms=_now() - sent))
+            self._teller.logged_in()
+        elif isinstance(frame, Pong):
+            self._teller.pong(_now())
         if isinstance(self._phase, Connected) and not self._phase.online:
             self._turn("syncing")
         await self._apply(effects)
@@ -344,34 +311,21 @@ class DeviceClient:
         for effect in effects:
             if isinstance(effect, Store):
                 await self._show(effect.message, "longconn")
-                self._unacknowledged[effect.message.delivery_id] = effect.message.message_id
                 if isinstance(self._phase, Connected):
                     await self._apply(self._phase.stored(effect.message))
             elif isinstance(effect, Reply) and socket is not None:
                 await socket.send(self._text(self._codec.encode(effect.frame)))
-                self._sent(effect.frame)
+                self._teller.sent(effect.frame, self._phase.beat_s if self._phase is not None else 0, _now())
             elif isinstance(effect, Online):
                 self.more = effect.more
                 self._turn("online")
             elif isinstance(effect, Erase):
                 if self._on_recall is not None:
                     await self._on_recall(effect.message_id)
-                self._tell_message(effect.message_id, "recalled", "longconn", None)
+                self._teller.recalled(effect.message_id)
             elif isinstance(effect, Leave) and socket is not None:
-                if self._pinged is not None:
-                    self.subscriptions.tell(told.Heartbeat(alive=False, interval_s=self._pinged[1]))
-                    self._pinged = None
+                self._teller.left()
                 await socket.close(effect.code, effect.reason)
-
-    def _sent(self, frame: object) -> None:
-        """What a frame that left means to subscribers."""
-        if isinstance(frame, Ack):
-            for delivery_id in frame.ids:
-                message_id = self._unacknowledged.pop(delivery_id, None)
-                if message_id is not None:
-                    self._tell_message(message_id, "acknowledged", "longconn", delivery_id)
-        elif isinstance(frame, Ping) and isinstance(self._phase, Connected):
-            self._pinged = (_now(), self._phase.beat_s)
 
     async def _beat(self) -> None:
         """The line's clock: acks soon after their messages, heartbeats when they are due."""
@@ -416,7 +370,7 @@ class DeviceClient:
     def _turn(self, state: str) -> None:
         if state != self._state:
             before, self._state = self._state, state
-            self.subscriptions.tell(told.LineState(before=before, state=state))
+            self._teller.line(before, state)
             if self._on_change is not None:
                 self._on_change(state)
 

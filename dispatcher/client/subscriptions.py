@@ -42,14 +42,18 @@ class Heartbeat:
     round_trip_ms: int | None = None
 
 
+MessageWord = Literal["received", "stored", "refused", "acknowledged", "recalled"]
+Via = Literal["longconn", "poll"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageState:
     """``received``, then ``stored`` (or ``refused``: the app raised, it comes again), then ``acknowledged``; or
     ``recalled``. ``via``: ``longconn`` or ``poll``."""
 
     message_id: str
-    state: Literal["received", "stored", "refused", "acknowledged", "recalled"]
-    via: Literal["longconn", "poll"]
+    state: MessageWord
+    via: Via
     delivery_id: str | None = None
 
 

@@ -61,8 +61,9 @@ def client_of(server: Server, *, fail: bool = False) -> tuple[DeviceClient, list
         "http://api", "ws://gw", user_id="li", device_id="d-1", token=token, on_message=show, http=http, dice=lambda: 0
     )
     heard: list[Any] = []
-    for kind in (LoginState, MessageState, PullFailed):
-        client.subscribe(kind, heard.append)
+    client.subscribe(LoginState, heard.append)
+    client.subscribe(MessageState, heard.append)
+    client.subscribe(PullFailed, heard.append)
     return client, heard, shown
 
 
