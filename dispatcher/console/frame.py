@@ -121,7 +121,7 @@ def page(address: str, *, title: str, nav: str) -> Callable[[Builder], Builder]:
 def bare_head(*, dark: bool) -> None:
     """What every page carries, signed in or not."""
     ui.add_head_html(HEAD)
-    ui.colors(primary="#3d4fd6" if not dark else "#5b6bf0", positive="#15803d", negative="#b42318", warning="#8a5a00")
+    ui.colors(primary="#3d4fd6" if not dark else "#4f5fe0", positive="#15803d", negative="#b42318", warning="#8a5a00")
     ui.dark_mode(dark)
 
 
@@ -147,6 +147,7 @@ def _frame(visit: Visit, nav: str) -> None:
             words = "Light" if visit.dark else "Dark"
             ui.button(
                 icon="light_mode" if visit.dark else "dark_mode",
+                color=None,
                 on_click=lambda: ui.run_javascript(f"ppTheme('{words.lower()}')"),
             ).props(f'flat round dense aria-label="{words} theme"').classes("bar-button")
             person = el("span", visit.operator.login, el("small", visit.operator.role), class_="person")

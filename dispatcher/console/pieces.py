@@ -122,7 +122,7 @@ async def confirm(title: str, text: str, action: str, *, word: str | None = None
         html(el("p", text))
         typed = ui.input(f"Type {word} to go on").classes("wide") if word is not None else None
         with ui.row().classes("actions"):
-            ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("flat")
+            ui.button("Cancel", color=None, on_click=lambda: dialog.submit(False)).props("flat").classes("link")
             go = ui.button(action, on_click=lambda: dialog.submit(True)).props("color=negative unelevated")
             if typed is not None:
                 go.bind_enabled_from(typed, "value", backward=lambda value: value == word)

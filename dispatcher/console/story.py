@@ -33,6 +33,8 @@ REASONS = {
     "receipts_unhealthy": "receipts could not be trusted just then",
 }
 
+#: What carriers report on the way: no proof.
+_NO_PROOF = frozenset({"queued", "accepted", "sending", "sent"})
 _WIDTH, _LEFT, _RIGHT, _LANE, _TOP = 1000, 150, 24, 62, 34
 
 
@@ -62,7 +64,7 @@ def event_words(event: Event) -> Markup:
         case "receipt":
             source = f" from {detail['source']}" if detail.get("source") else ""
             note = " It settles the delivery." if detail.get("confirmed") else ""
-            return join(badge(str(detail.get("event", "delivered"))), " on ", path_badge(path), f"{source}.{note}")
+            return join(_evidence(detail), " on ", path_badge(path), f"{source}.{note}")
         case "escalated":
             onward = join(" On to ", path_badge(path), ".") if path else ""
             return join(f"Escalated after {step}: {reason_words(detail.get('reason'))}.", onward)
@@ -74,6 +76,13 @@ def event_words(event: Event) -> Markup:
         case "recalled":
             return join("Recalled: what was pending has died.")
     return join(str(event["kind"]).replace("_", " "))
+
+
+def _evidence(detail: Mapping[str, Any]) -> Markup:
+    """What a receipt says; a carrier's status that proves nothing yet (sent, queued) is shown as such."""
+    if detail.get("event") is None or str(detail.get("source", "")).rpartition(":")[2] in _NO_PROOF:
+        return badge("status", "quiet")
+    return badge(str(detail["event"]))
 
 
 def explanation(events: Iterable[Event]) -> Markup:
@@ -245,8 +254,8 @@ def _bar(stretch: Stretch, left: float, right: float, y: int) -> Markup:
     )
     short = {"longconn": "Long conn."}.get(stretch.path, path_name(stretch.path))
     label = (
-        _text(f"{short} {length}", left + 12, y + 28, colour="var(--text)")
-        if width > 12 + 7 * len(short + length)
+        _text(f"{short} {length}", left + 22, y + 28, colour="var(--text)")
+        if width > 26 + 7 * len(short + length)
         else None
     )
     return join(shape, label)
@@ -258,6 +267,8 @@ def _dot(event: Event, x: float, y: int, zone: ZoneInfo) -> Markup:
     colour = f"var(--{path})" if path else "var(--muted)"
     title = el("title", words)
     middle = y + 24
+    if kind == "receipt" and str(event["detail"].get("source", "")).rpartition(":")[2] in _NO_PROOF:
+        return el("path", title, d=f"M{x} {middle - 8}l5 8l-5 8l-5 -8z", fill="none", stroke=colour, stroke_width=2)
     if kind == "receipt":
         return join(
             el(

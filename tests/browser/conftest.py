@@ -14,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from dispatcher.embedded.errors import LaunchError
 from dispatcher.embedded.upfile import read_up_file
 
+expect.set_options(timeout=30_000)
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 100.0
 LAPTOP = {"width": 1280, "height": 800}
@@ -121,6 +122,10 @@ class Visitor:
         """To a page of the console, ready to be used."""
         await self.page.goto(self.console + path)
         await self.page.get_by_role("heading", level=1).wait_for()
+
+    async def settled(self) -> None:
+        """Until the page is alive and its parts are drawn."""
+        await self.page.wait_for_function("window.socket?.connected && document.fonts.status === 'loaded'")
 
 
 async def visitor(

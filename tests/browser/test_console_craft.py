@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 PAGES = ("/", "/strategies", "/strategies/default", "/deliveries", "/users", "/providers", "/phone-lab")
@@ -30,10 +30,10 @@ async def test_no_page_has_serious_findings_or_complaints(visit_as: Any, install
     found = {}
     for path in (*PAGES, f"/deliveries/craft-{theme}?user_id=craft", "/users/craft", "/strategies/default?tab=rollout"):
         await person.go(path)
-        await person.page.wait_for_load_state("networkidle")
+        await person.settled()
         if findings := await _findings(person.page):
             found[path] = findings
-    assert found == {}
+    assert found == {}, "\n".join(f"{path} {each}" for path, each in found.items())
     assert person.complaints == []
 
 
@@ -49,7 +49,7 @@ async def test_no_page_is_wider_than_a_phone(visit_as: Any) -> None:
     wide = {}
     for path in PAGES:
         await person.go(path)
-        await person.page.wait_for_load_state("networkidle")
+        await person.settled()
         width = await person.page.evaluate("document.documentElement.scrollWidth")
         if width > 390:
             wide[path] = width

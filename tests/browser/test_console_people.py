@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -128,6 +129,12 @@ def test_other_sites_can_neither_post_nor_frame(installation: Any) -> None:
         form = stranger.get("/sign-in")
     assert form.headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in form.headers["content-security-policy"]
-    cookie = form.headers["set-cookie"].lower()
+
+
+def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(installation: Any) -> None:
+    with httpx.Client(base_url=installation.console, trust_env=False, timeout=20) as person:
+        reply = person.post("/sign-in", content=urlencode(installation.up["console_login"]))
+    assert (reply.status_code, reply.headers["location"]) == (303, "/")
+    cookie = reply.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=lax" in cookie

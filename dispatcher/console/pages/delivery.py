@@ -28,7 +28,7 @@ async def delivery(visit: Visit) -> None:
     with ui.element("div").classes("head-row"):
         facts = html(_facts(visit, message, own))
         if visit.operator.may("send"):
-            taken_back = ui.button("Recall", icon="undo").props("outline color=negative")
+            taken_back = ui.button("Recall", icon="undo", color=None).props("outline").classes("danger")
             taken_back.set_visibility(message["state"] != "recalled")
 
             async def take_back() -> None:

@@ -12,8 +12,8 @@ from dispatcher.console.api import ApiError
 from dispatcher.console.charts import paths_over_time, proof_over_time
 from dispatcher.console.frame import Visit, page
 from dispatcher.console.markup import Markup, el, join
-from dispatcher.console.pieces import badge, card, empty_state, html, problem_box, report, table, tile
-from dispatcher.console.words import compact, number, path_name, percent, seconds, time_tag
+from dispatcher.console.pieces import badge, card, empty_state, html, path_badge, problem_box, report, table, tile
+from dispatcher.console.words import PATHS, compact, number, path_name, percent, seconds, time_tag
 
 #: What can be looked at: (length, step of the curves).
 RANGES: Mapping[str, tuple[timedelta, str]] = {
@@ -275,7 +275,17 @@ def _funnel(totals: Mapping[str, Any]) -> Markup:
         for name, value in stages
         if value is not None
     ]
-    return join(el("div", rows, class_="funnel"), _ends(ends))
+    return join(el("div", rows, class_="funnel"), _ends(ends), _attempts(totals.get("outcomes") or {}))
+
+
+def _attempts(outcomes: Mapping[str, Mapping[str, int]]) -> Markup:
+    rows = []
+    for path in PATHS:
+        answers = outcomes.get(path) or {}
+        total = sum(answers.values())
+        if total:
+            rows.append((path_badge(path), number(total), percent(answers.get("handed_over", 0), total)))
+    return table(("Path", "Attempts", "Handed over"), rows, caption="Attempts by path", numeric=(1, 2))
 
 
 def _ends(ends: Mapping[str, int]) -> Markup:

@@ -92,7 +92,7 @@ def _card(
             )
             reason = ui.input("Why (shown to your colleagues)").classes("wide")
             with ui.row().classes("actions"):
-                ui.button("Cancel", on_click=lambda: dialog.submit(None)).props("flat")
+                ui.button("Cancel", color=None, on_click=lambda: dialog.submit(None)).props("flat").classes("link")
                 ui.button("Pause", on_click=lambda: dialog.submit(reason.value or "")).props(
                     "color=negative unelevated"
                 )
@@ -102,7 +102,8 @@ def _card(
             await switch(path, "pause", answer)
 
     with ui.element("div").classes("line"):
-        pause = ui.button("Pause", icon="pause", on_click=guarded(ask)).props("outline dense padding='4px 12px'")
+        pause = ui.button("Pause", icon="pause", color=None, on_click=guarded(ask)).classes("link")
+        pause.props("outline dense padding='4px 12px'")
         resume = ui.button("Resume", icon="play_arrow", on_click=guarded(lambda: switch(path, "resume")))
         resume.props("unelevated dense padding='4px 12px'")
     pause.props(f'aria-label="Pause {path}"')

@@ -93,7 +93,7 @@ def _new(visit: Visit) -> None:
 
         name.on("keydown.enter", make)
         with ui.row().classes("actions"):
-            ui.button("Cancel", on_click=dialog.close).props("flat")
+            ui.button("Cancel", color=None, on_click=dialog.close).props("flat").classes("link")
             ui.button("Begin", on_click=make).props("unelevated")
     ui.button("New strategy", icon="add", on_click=dialog.open).props("unelevated")
 

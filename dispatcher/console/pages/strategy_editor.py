@@ -31,7 +31,9 @@ async def editor_tab(visit: Visit, work: Work, tabs: ui.tabs) -> None:
                 ui.element("div").classes("grow")
                 if may_edit:
                     save = ui.button("Store draft", icon="save").props("unelevated")
-                    ui.button("Go on: try it", on_click=lambda: tabs.set_value("try")).props("flat")
+                    ui.button("Go on: try it", color=None, on_click=lambda: tabs.set_value("try")).props(
+                        "flat"
+                    ).classes("link")
             checks.editor = ui.codemirror(
                 work.text,
                 language="YAML",

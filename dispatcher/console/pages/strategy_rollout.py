@@ -84,8 +84,11 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
             if earlier is not None and visit.operator.may("strategies"):
                 target = next((each for each in shown if each["version"] != shown[0]["version"]), earlier)["version"]
                 ui.button(
-                    f"Roll back to version {target}", icon="history", on_click=guarded(lambda: go_back(target))
-                ).props("outline color=negative")
+                    f"Roll back to version {target}",
+                    icon="history",
+                    color=None,
+                    on_click=guarded(lambda: go_back(target)),
+                ).props("outline").classes("danger start")
 
     seen: dict[str, str] = {}
     await refresh()

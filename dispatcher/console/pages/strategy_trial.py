@@ -40,7 +40,7 @@ async def _on_facts(visit: Visit, work: Work) -> None:
     with ui.row().classes("line"):
         device = ui.input("Device id", placeholder="to take its facts").props("dense outlined")
         klass = ui.input("Class", value="chat").props("dense outlined")
-        fill = ui.button("Take its facts").props("outline")
+        fill = ui.button("Take its facts", color=None).props("outline").classes("link")
     editor = ui.codemirror(
         facts_text({fact["name"]: fact["sample"] for fact in catalogue}),
         language="YAML",
@@ -48,7 +48,7 @@ async def _on_facts(visit: Visit, work: Work) -> None:
         indent="  ",
     ).classes("editor low")
     editor.props('aria-label="Facts"')
-    run = ui.button("Decide", icon="play_arrow").props("unelevated")
+    run = ui.button("Decide", icon="play_arrow").props("unelevated").classes("start")
     out = html("")
 
     async def take() -> None:
@@ -106,7 +106,7 @@ def _on_traffic(visit: Visit, work: Work) -> None:
         )
     with ui.row().classes("line"):
         run = ui.button("Compare", icon="play_arrow").props("unelevated")
-        cancel = ui.button("Cancel").props("outline")
+        cancel = ui.button("Cancel", color=None).props("outline").classes("link")
     progress = ui.linear_progress(show_value=False).props('indeterminate aria-label="Simulation is running"')
     status = html("")
     out = ui.element("div").classes("stack")

@@ -201,7 +201,7 @@ def _unmask(visit: Visit, whom: Mapping[str, str], words: str, there: bool) -> N
             html(el("p", "This look is written into the audit with your name."))
             reason = ui.input("Reason").classes("wide")
             with ui.row().classes("actions"):
-                ui.button("Cancel", on_click=lambda: dialog.submit(None)).props("flat")
+                ui.button("Cancel", color=None, on_click=lambda: dialog.submit(None)).props("flat").classes("link")
                 ui.button("Show", on_click=lambda: dialog.submit(reason.value or "")).props("unelevated")
         answer = await dialog
         dialog.delete()
@@ -215,7 +215,8 @@ def _unmask(visit: Visit, whom: Mapping[str, str], words: str, there: bool) -> N
             el("div", [el("p", el("code", value)) for value in values], el("small", f"shown at {at}"), class_="plain")
         )
 
-    ui.button(words, icon="visibility", on_click=guarded(look)).props("flat dense").classes("start")
+    button = ui.button(words, icon="visibility", color=None, on_click=guarded(look))
+    button.props("flat dense").classes("start link")
 
 
 def _erasure(visit: Visit, user_id: str) -> None:
@@ -232,6 +233,5 @@ def _erasure(visit: Visit, user_id: str) -> None:
             ui.navigate.to("/users")
 
     with card("Erase this user", "For requests to be forgotten."):
-        ui.button("Erase user", icon="delete_forever", on_click=guarded(erase)).props("outline color=negative").classes(
-            "start"
-        )
+        erasing = ui.button("Erase user", icon="delete_forever", color=None, on_click=guarded(erase))
+        erasing.props("outline").classes("start danger")
