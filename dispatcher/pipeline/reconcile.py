@@ -78,8 +78,8 @@ async def _admit_all(homes: Sequence[StoredHome], parts: Parts) -> list[StoredHo
         else:
             _log.error("a home could not be admitted", extra={"home": f"{stored.home:016x}"}, exc_info=result)
     if admitted:
-        await parts.messages.mark_admitted([stored.home for stored in admitted])
         await parts.hints(sorted({Queue("plan", stored.lane) for stored in admitted}, key=str))
+        await parts.messages.mark_admitted([stored.home for stored in admitted])
     return admitted
 
 
