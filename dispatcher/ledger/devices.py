@@ -21,7 +21,7 @@ HISTORY_KEPT = 8
 SEEN_EVERY = HOUR
 
 #: Primary key of devices.
-_BOUND = "SELECT user_id, epoch FROM devices WHERE app = $1 AND device_id = $2"
+_BOUND = "SELECT user_id, epoch, platform FROM devices WHERE app = $1 AND device_id = $2"
 _FORMER = "DELETE FROM former_devices WHERE app = $1 AND device_hash = $2 RETURNING epoch"
 _KEEP_EPOCH = """
 INSERT INTO former_devices (app, device_hash, epoch, at) VALUES ($1, $2, $3, $4)
@@ -107,7 +107,9 @@ async def register(connection: Connection, registration: DeviceRegistration, now
     token_locks = (lock_key("token", app, path, hashed.hex()) for path, hashed in zip(paths, hashes, strict=True))
     await hold(connection, device_lock(app, device_id), *token_locks)
     losers = [row[0] for row in await connection.fetch(_ELSEWHERE, app, device_id, paths, hashes)]
-    binding, new = await _bind(connection, app, device_id, registration.user_id, now, losers, touched=True)
+    known = await connection.fetchrow(_BOUND, app, device_id)
+    new = known is None or known["platform"] == "none"  # a minted token binds a device that nobody described yet
+    binding, _ = await _bind(connection, app, device_id, registration.user_id, now, losers, touched=True)
     await connection.execute(
         _DESCRIBE,
         app,
@@ -175,7 +177,7 @@ async def remove(connection: Connection, app: str, device_id: str, now: Millis) 
     row = await connection.fetchrow(_BOUND, app, device_id)
     if row is None:
         return None
-    user_id, epoch = row
+    user_id, epoch, _ = row
     await touch(connection, app, [user_id], now)
     await drop_device(connection, app, device_id, epoch, now)
     profiles = await read_profiles(connection, app, [user_id])

@@ -167,7 +167,7 @@ async def test_a_frame_for_another_binding_is_not_sent(stage: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epoch", "bound", "code"), [(None, False, 4001), (7, True, 4010)], ids=["device unknown", "older binding"]
+    ("epoch", "bound", "code"), [(None, False, 4010), (7, True, 4010)], ids=["device unknown", "older binding"]
 )
 async def test_a_token_whose_binding_is_gone_does_not_connect(stage: Any, epoch: Any, bound: Any, code: int) -> None:
     if bound:
