@@ -191,7 +191,7 @@ async def open_stores(
         hints=hint,
         telemetry=metrics,
         clock=clock,
-        rules=Rules(otp_exempt_from_hold=settings.otp_exempt_from_sms_hold),
+        rules=Rules(retention=settings.retention_of, otp_exempt_from_hold=settings.otp_exempt_from_sms_hold),
         circuits=circuits,
     )
     return Stores(

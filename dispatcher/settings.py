@@ -102,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     retention_default: Annotated[Duration, Meta(description="how long settled messages stay readable")] = 7_776_000_000
     retention: Annotated[
-        dict[str, Duration], Meta(description="the same by class; otp and call leave at their ttl unless named here")
+        dict[str, Duration], Meta(description="the same by class; otp and call leave within a day unless named here")
     ] = {}
     worker_concurrency: Annotated[int, Meta(ge=1, le=256, description="Celery threads a worker process")] = 8
     webhook_private_targets: Annotated[bool, Meta(description="whether webhooks may go to private addresses")] = False
@@ -112,9 +112,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     console_api_url: Annotated[
         str | None, Meta(description="how the console reaches the API; public_url where left out")
     ] = None
-    console_sandbox_url: Annotated[
-        str | None, Meta(description="control URL of the simulators, for the phone lab")
-    ] = None
+    console_sandbox_url: Annotated[str | None, Meta(description="control URL of the simulators, for the phone lab")] = (
+        None
+    )
     console_dir: Annotated[str, Meta(description="where the console keeps its cookie secret and preferences")] = (
         ".pushpath/console"
     )

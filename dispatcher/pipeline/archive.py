@@ -56,6 +56,7 @@ async def archive_shard(
             if watcher is not None:
                 await watcher.settled(rows, now)
             await parts.deliveries.archive(rows, [])
+            await _leave_inboxes(rows, parts)
             _count(rows, parts)
         emptied = await parts.homes.archived(shard, taken, settled)
         if emptied:
@@ -63,6 +64,13 @@ async def archive_shard(
         if lessons is not None:
             await teach(rows, parts, lessons, now)
         moved += len(rows)
+
+
+async def _leave_inboxes(rows: Sequence[SettledDelivery], parts: Parts) -> None:
+    """What is worth nothing after its ttl (a call, a code) is not shown to a phone that comes back later."""
+    for row in rows:
+        if row.end is End.EXPIRED and parts.rules.retention(row.klass) is None:
+            await parts.inboxes.remove(row.app, row.user_id, [parts.ids.delivery_id(row.ref, row.app, row.user_id)])
 
 
 def hash_of(home: int, entry: bytes) -> int:
@@ -84,15 +92,16 @@ async def _rows(refs: Sequence[DeliveryRef], parts: Parts, now: Millis) -> list[
         for place in places:
             state = states.get(place)
             if state is not None and state.end is not End.OPEN and not state.archived and place in contents.recipients:
-                rows.append(_row(DeliveryRef(home, place), state, contents, now))
+                rows.append(_row(DeliveryRef(home, place), state, contents, parts, now))
     return rows
 
 
-def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, now: Millis) -> SettledDelivery:
+def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, parts: Parts, now: Millis) -> SettledDelivery:
     recipient = contents.recipients[ref.place]
     message = contents.messages[recipient.message]
     plan = contents.plans.get(ref.place)
     ladder = ladder_of(plan.ladders[plan.tracks[0].ladder]) if plan and plan.tracks else None
+    keeps = state.end is not End.RECALLED and parts.rules.retention(message.klass) is not None
     return SettledDelivery(
         ref=ref,
         app=contents.app,
@@ -110,7 +119,7 @@ def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, now: Millis
         version=ladder.version if ladder else None,
         rule=ladder.rule if ladder else None,
         platform=plan.tracks[0].platform if plan and plan.tracks else None,
-        body=b"" if state.end is End.RECALLED else message.body,  # what was recalled leaves every inbox
+        body=message.body if keeps else b"",  # what was recalled, or is worth nothing later, has no history
         tracks=_json(describe_tracks(state, plan)),
     )
 

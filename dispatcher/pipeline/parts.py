@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dispatcher.domain.clock import Clock, Millis
+from dispatcher.domain.clock import DAY, Clock, Millis
 from dispatcher.domain.ids import IdKey
 from dispatcher.domain.paths import Path
 from dispatcher.pipeline.facts import FactReader
@@ -63,6 +63,8 @@ class Rules:
     otp_exempt_from_hold: bool = True
     grace_ms: Millis = 20_000
     max_devices: int = 32  #: of one user, the latest seen first
+    #: how long history of a class stays readable; None: it leaves with its ttl and is not kept in the ledger
+    retention: Callable[[str], Millis | None] = lambda _klass: 90 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

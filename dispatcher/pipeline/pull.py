@@ -1,5 +1,6 @@
 """The inbox as phones pull it: newest first in three windows, or what came since a cursor."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ MONTH: Millis = 30 * DAY
 REPLAY = 2_000  #: unproven entries a hot inbox keeps at most
 POLL_SOON = "5s"
 POLL_LATER = "60s"
+_CLASS = re.compile(rb'"class":"([a-z0-9_]{1,32})"')
 _json = msgspec.json.Encoder().encode
 
 
@@ -109,7 +111,13 @@ class Puller:
         more = len(entries) > query.limit
         entries = entries[: query.limit]
         following = self._cursor(epoch, entries[-1].seq, app, user_id) if more else None
-        return _Page(entries, more, following)
+        return _Page([entry for entry in entries if self._readable(entry, now)], more, following)
+
+    def _readable(self, entry: InboxEntry, now: Millis) -> bool:
+        """Whether the retention of the message's class still lets it be read."""
+        found = _CLASS.search(entry.body)
+        kept = self._parts.rules.retention(found[1].decode()) if found else None
+        return entry.seq // 1000 >= now - (DAY if kept is None else kept)
 
     async def _history(
         self,
