@@ -31,15 +31,24 @@ DEFAULT_SEGMENTS = 2
 
 
 async def send_sms(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue]:
-    """Sends claimed members by SMS, one at a time; answers the queues that have work now."""
+    """Sends claimed members by SMS, or looks them up, one at a time; answers the queues that have work now."""
     jobs = await gather_jobs(claims, parts, now, phase=Phase.SENDING)
     for job in jobs:
-        await _send_one(job, parts, parts.clock())
+        if job.claim.members.cursor.phase is Phase.UNKNOWN:
+            await look_up(job, parts, parts.clock())
+        else:
+            await _send_one(job, parts, parts.clock())
     return await settle(jobs, parts, parts.clock())
 
 
 async def look_up(job: Job, parts: Parts, now: Millis) -> None:
-    """An SMS whose answer was lost: looked up twice, 30 s apart, before any resend; its reservation is kept."""
+    """An SMS whose answer was lost: looked up twice, 30 s apart, before any resend; its reservation is kept.
+
+    That asks the carrier, so it is the sms queue's work: a stalled carrier must not hold up the sweep.
+    """
+    if now >= job.message.expires_at:
+        job.draft.end(job.place, End.EXPIRED)
+        return
     attempt = _attempt(job, parts, _phone(job, parts) or "", "")
     sharers = await parts.sms_guard.sharers(job.claim.app, attempt.attempt_id)
     attempt = replace(attempt, text=_composed(job, len(sharers), parts)[0])
@@ -53,12 +62,12 @@ async def look_up(job: Job, parts: Parts, now: Millis) -> None:
         return
     before = job.before
     if before.attempt + 1 < LOOK_UPS:
-        after, queue, due = Phase.UNKNOWN, Queue("sweep", job.contents.lane), now + LOOK_UP_AFTER
+        after, due = Phase.UNKNOWN, now + LOOK_UP_AFTER
     else:
-        after, queue, due = Phase.READY, Queue(Path.SMS, job.contents.lane), now
+        after, due = Phase.READY, now
     decision = Decision(
         after=Cursor(before.step, before.attempt + 1, after),
-        queue=queue,
+        queue=Queue(Path.SMS, job.contents.lane),
         due=min(due, job.message.expires_at),
         path=Path.SMS,
     )
@@ -71,7 +80,7 @@ def unknown(job: Job, now: Millis) -> Decision:
         return wait(job.ladder, job.before, lane=job.contents.lane, expires_at=job.message.expires_at, now=now)
     return Decision(
         after=Cursor(job.before.step, 0, Phase.UNKNOWN),
-        queue=Queue("sweep", job.contents.lane),
+        queue=Queue(Path.SMS, job.contents.lane),
         due=min(now + LOOK_UP_AFTER, job.message.expires_at),
         path=Path.SMS,
     )

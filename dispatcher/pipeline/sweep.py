@@ -149,7 +149,9 @@ async def _released(job: Job, parts: Parts, now: Millis) -> None:
 
 
 async def _unknown(job: Job, parts: Parts, now: Millis) -> None:
-    await sms.look_up(job, parts, now)
+    """Looking it up asks the carrier, which is the sms queue's work."""
+    queue = Queue(Path.SMS, job.contents.lane)
+    job.draft.move(job.place, job.track, job.before, Decision(after=job.before, queue=queue, due=now, path=Path.SMS))
 
 
 async def _nothing(job: Job, parts: Parts, now: Millis) -> None:
