@@ -28,8 +28,9 @@ def _base(*, dark: bool) -> Options:
         "animation": False,
         "aria": {"enabled": True},
         "textStyle": {"fontFamily": "Roboto, system-ui, sans-serif"},
-        "grid": {"left": 8, "right": 12, "top": 40, "bottom": 4, "containLabel": True},
+        "grid": {"left": 8, "right": 20, "top": 40, "bottom": 4, "containLabel": True},
         "legend": {
+            "type": "scroll",
             "top": 0,
             "left": 0,
             "icon": "roundRect",

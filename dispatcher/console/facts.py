@@ -1,7 +1,7 @@
 """Facts for a trial: taken from a device and its user as the API shows them, written and read as YAML."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -47,7 +47,7 @@ async def _user(api: Api, user_id: str) -> Mapping[str, Any]:
 def device_facts(
     device: Mapping[str, Any],
     user: Mapping[str, Any],
-    providers: list[Mapping[str, Any]],
+    providers: Sequence[Mapping[str, Any]],
     klass: str,
     now: datetime,
 ) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.words import path_name, plain
 
 
+#: What a step does unless told otherwise (the strategy document's defaults): not worth a word.
+_USUAL = {"until": "delivered", "retries": 3, "priority": "normal"}
+
+
 def read_document(text: str) -> Mapping[str, Any] | None:
     """A strategy document for drawing; None where it cannot be read. Judging it is the API's work."""
     if "&" in text and "*" in text and any(mark in text for mark in (": &", "- &")):
@@ -67,7 +71,7 @@ def _step(number: int, step: Mapping[str, Any], *, last: bool) -> Markup:
     notes = [
         f"{key} {plain(step[key])}"
         for key in ("priority", "until", "retries")
-        if step.get(key) is not None and step.get(key) != "delivered"
+        if step.get(key) is not None and step[key] != _USUAL.get(key)
     ]
     wait = f"waits {plain(step['wait'])}" if step.get("wait") is not None else "waits until ttl"
     lines: list[Any] = [el("b", f"{number}. {names}"), el("small", wait) if last else None]

@@ -193,7 +193,7 @@ def comparison(visit: Visit, answer: Mapping[str, Any]) -> None:
     html(
         table(
             ("Message", "User", "Live", "Draft"),
-            [_change(row) for row in answer["changes"]],
+            [_change(row) for row in answer["changes"][:10]],
             caption="Cases that change most",
             empty="No case changes.",
         )
@@ -236,7 +236,13 @@ def _side(side: Mapping[str, Any]) -> Markup:
     rules = side.get("rules") or [track.get("rule") for track in side.get("tracks", ())]
     parts: list[Any] = [el("strong", ", ".join(str(rule) for rule in rules if rule) or str(side.get("rule", "–")))]
     if side.get("sms_segments"):
-        parts.append(el("small", f" {side['sms_segments']} SMS segments", class_="muted"))
+        parts.append(
+            el(
+                "small",
+                f" {side['sms_segments']} SMS segment{'s' if side['sms_segments'] != 1 else ''},",
+                class_="muted",
+            )
+        )
     proven = side.get("proven_s", side.get("time_to_proof_s"))
     parts.append(el("small", f" proven in {seconds(proven)}" if proven is not None else " not proven", class_="muted"))
     return join(parts)
