@@ -9,7 +9,6 @@ import yaml
 from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.words import path_name, plain
 
-
 #: What a step does unless told otherwise (the strategy document's defaults): not worth a word.
 _USUAL = {"until": "delivered", "retries": 3, "priority": "normal"}
 

@@ -95,8 +95,9 @@ async def take_sign_in(request: Request) -> RedirectResponse:
     fields = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
     login, target = fields.get("login", ""), local_target(fields.get("next"))
     sessions = context().sessions
+    address = request.client.host if request.client is not None else None
     try:
-        operator = await Api(sessions.client).sign_in(login, fields.get("password", ""))
+        operator = await Api(sessions.client).sign_in(login, fields.get("password", ""), address)
     except ApiError as error:
         why = {401: "wrong", 422: "wrong", 400: "wrong", 429: "often"}.get(error.status)
         return _again(why or ("away" if error.away else "failed"), login, target)
