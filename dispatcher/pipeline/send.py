@@ -521,6 +521,12 @@ async def settle(jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
         ready.update(settled.ready)
         if settled.late:
             parts.telemetry.late_send(Path(job.claim.queue.name), settled.late)
+    untried: dict[int, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.untried:
+            untried[id(job.claim)].append(job)
+    for found in untried.values():
+        await parts.homes.unlease(found[0].claim, [(job.place, job.track) for job in found], now)
     return ready
 
 
