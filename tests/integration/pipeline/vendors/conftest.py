@@ -142,9 +142,17 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
 @pytest.fixture
 async def vendors(world: Any, simulators: FilePath) -> AsyncIterator[Vendors]:
     """An installation with simulators in place of the vendors."""
-    ports = dict.fromkeys(("control_port", "apns_port", "apns_sandbox_port", "fcm_port", "fcm_tls_port", "sms_port"), 0)
     sandbox = await Sandbox.start(
-        SandboxSettings(directory=simulators, **ports), clock=lambda: float(world.now / 1_000)
+        SandboxSettings(
+            directory=simulators,
+            control_port=0,
+            apns_port=0,
+            apns_sandbox_port=0,
+            fcm_port=0,
+            fcm_tls_port=0,
+            sms_port=0,
+        ),
+        clock=lambda: float(world.now / 1_000),
     )
     first_core = world.core
     async with httpx.AsyncClient(trust_env=False) as http:

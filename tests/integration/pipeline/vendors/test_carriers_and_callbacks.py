@@ -27,7 +27,8 @@ async def sent(vendors: Any) -> dict[str, Any]:
     await vendors.world.dispatch("m1", "li", ttl_ms=600_000)
     await vendors.world.advance(5 * SECOND)
     (request,) = await vendors.requests("sms")
-    return request
+    found: dict[str, Any] = request
+    return found
 
 
 def form_of(request: Mapping[str, Any]) -> dict[str, str]:
