@@ -17,7 +17,7 @@ from workers.hints import CeleryHints
 from workers.webhooks import WebhookSender
 
 Result = TypeVar("Result")
-STOP_WITHIN_S = 4.0
+STOP_WITHIN_S = 2.5  #: what a provider has not answered by then comes back after its lease, under the same ids
 
 
 class Runtime:
