@@ -13,8 +13,8 @@ from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Phase
 from dispatcher.domain.ids import home_created, shard_of
 from dispatcher.pipeline.admit import admit_home
+from dispatcher.pipeline.jobs import Job, gather_jobs
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job, gather_jobs
 from dispatcher.pipeline.turns import path_at
 from dispatcher.ports.homes import NO_TRACK, Claim, Members, Queue, Settlement, Wave
 from dispatcher.ports.messages import StoredHome

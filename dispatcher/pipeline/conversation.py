@@ -15,8 +15,8 @@ from dispatcher.domain.message import Message
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of, step_byte
 from dispatcher.pipeline.facts import NO_DEVICE, row
+from dispatcher.pipeline.jobs import Job
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job
 from dispatcher.pipeline.turns import ladder_of
 from dispatcher.ports.homes import Contents
 from dispatcher.ports.sms_guard import Joiner

@@ -10,7 +10,7 @@ from dispatcher.domain.device import Profile
 from dispatcher.pipeline.parts import Parts
 
 if TYPE_CHECKING:
-    from dispatcher.pipeline.send import Job
+    from dispatcher.pipeline.jobs import Job
 
 STALE: Millis = 250  #: a claim younger than this is trusted
 

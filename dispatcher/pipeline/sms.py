@@ -15,8 +15,10 @@ from dispatcher.domain.plan import rung_of
 from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
 from dispatcher.pipeline.circuit import judge
 from dispatcher.pipeline.conversation import text_for, waiting
+from dispatcher.pipeline.follow import escalate, follow, note_attempts
+from dispatcher.pipeline.jobs import Job, gather_jobs, settle
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job, escalate, follow, gather_jobs, note_attempts, put_off_job, settle, shut_out
+from dispatcher.pipeline.send import put_off_job, shut_out
 from dispatcher.pipeline.turns import Decision, retry, wait
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.provider import Attempt, LooksUp

@@ -12,7 +12,7 @@ from dispatcher.domain.paths import VENDOR_PATHS, Path
 from dispatcher.pipeline.parts import Parts
 
 if TYPE_CHECKING:
-    from dispatcher.pipeline.send import Job
+    from dispatcher.pipeline.jobs import Job
 
 LOOKED_AT = 100  #: of the user's newest messages
 

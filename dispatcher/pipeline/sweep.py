@@ -8,8 +8,9 @@ from dispatcher.domain.journal import Entry, Kind
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline import sms
+from dispatcher.pipeline.follow import escalate
+from dispatcher.pipeline.jobs import Job, gather_jobs, grace_left, settle
 from dispatcher.pipeline.parts import Parts
-from dispatcher.pipeline.send import Job, escalate, gather_jobs, grace_left, settle
 from dispatcher.pipeline.superseded import is_superseded
 from dispatcher.pipeline.turns import Decision, next_turn, path_at, rest_of_rung, wait
 from dispatcher.ports.homes import Claim, Members, Queue, Settlement, Wave
