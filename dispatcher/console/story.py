@@ -255,7 +255,7 @@ def _bar(stretch: Stretch, left: float, right: float, y: int) -> Markup:
     short = {"longconn": "Long conn."}.get(stretch.path, path_name(stretch.path))
     label = (
         _text(f"{short} {length}", left + 22, y + 28, colour="var(--text)")
-        if width > 26 + 7 * len(short + length)
+        if width > 48 + 7 * len(short + length)
         else None
     )
     return join(shape, label)

@@ -39,6 +39,7 @@ async def editor_tab(visit: Visit, work: Work, tabs: ui.tabs) -> None:
                 language="YAML",
                 theme="vscodeDark" if visit.dark else "vscodeLight",
                 indent="  ",
+                line_wrapping=True,
                 on_change=lambda event: checks.typed(event.value),
             ).classes("editor")
             checks.editor.props('aria-label="Strategy document"')
