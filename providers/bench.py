@@ -298,7 +298,7 @@ def _measure(urls: tuple[str, str, str, str, str], directory: FilePath, count: i
     figures["fcm_send_each"], figures["fcm_send_each_async"] = _firebase(fcm_url, directory, slow)
     slow_down(control_url, "apns", ANSWER_S)
     with asyncio.Runner(loop_factory=list(_loops().values())[-1]) as runner:
-        figures[ADDED] = runner.run(_added(apns, max(count, 2 * IN_FLIGHT)))
+        figures[ADDED] = runner.run(_added(apns, max(count // 2, 3 * IN_FLIGHT)))
     return figures
 
 

@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from providers.base import Attempt, Provider
 
 IN_FLIGHT = 1_000
-ANSWER_S = 0.2
+ANSWER_S = 0.5
 TICK_S = 0.01
 GOAL_MS = 20.0
 
