@@ -135,6 +135,8 @@ def event_list(events: Sequence[Event], zone: ZoneInfo) -> Markup:
             for event in events
         ],
         class_="events",
+        tabindex="0",
+        aria_label="Events",
     )
 
 

@@ -82,6 +82,9 @@ async def user(page: Page, base: str, up: dict[str, Any]) -> None:
 
 async def phone_lab(page: Page, base: str, up: dict[str, Any]) -> None:
     """A silent iPhone and an Android phone: the ladder climbs to the SMS."""
+    headers = {"Authorization": f"Bearer {up['api_key']}"}
+    async with httpx.AsyncClient(base_url=up["api_url"], headers=headers, trust_env=False) as api:
+        await api.delete("/v1/users/lab-li")  # phones of earlier pictures
     await _open(page, f"{base}/phone-lab")
     for place, platform in enumerate(("android", "ios")):
         await page.get_by_label("Platform").select_option(platform)
@@ -138,6 +141,7 @@ async def _take(browser: Browser, up: dict[str, Any], name: str, theme: str, siz
         await page.keyboard.press("Enter")
         await page.get_by_role("heading", name="Overview").wait_for()
         await SCENES[name](page, base, up)
+    await page.evaluate("window.scrollTo(0, 0)")
     await page.wait_for_timeout(500)
     target = HERE / f"{name}{suffix}-{theme}.png"
     await page.screenshot(path=target, full_page=True)
