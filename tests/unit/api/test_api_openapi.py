@@ -68,6 +68,7 @@ EXPECTED = {
     ("get", "/v1/inbox"),
     ("post", "/v1/receipts"),
     ("post", "/v1/callbacks/sms/{provider}/{attempt_id}"),
+    ("post", "/v1/callbacks/sms/{provider}/{app_id}/inbound"),
     ("get", "/v1/strategies"),
     ("get", "/v1/strategies/{name}"),
     ("get", "/v1/strategies/{name}/draft"),
