@@ -271,13 +271,6 @@ async def _console_login(stores: "Stores", data: Path, kept: dict[str, str]) -> 
     await stores.desk.operators.put_operator(CONSOLE_LOGIN, Role.ADMIN, None, hashed, stores.clock())
 
 
-def _console_line(document: Mapping[str, Any]) -> str:
-    if document["console_url"] is None:
-        return ""
-    login = document["console_login"]
-    return f"  console   {document['console_url']}        sign in as {login['login']} with {login['password']}\n"
-
-
 def _announce(document: Mapping[str, Any]) -> None:
     login = document["console_login"]
     console = f"  console   {document['console_url']}        {login['login']} / {login['password']}\n"
@@ -286,7 +279,6 @@ def _announce(document: Mapping[str, Any]) -> None:
         f"  API       {document['api_url']}        docs {document['api_url']}/docs\n"
         f"{console if document['console_url'] else ''}"
         f"  gateway   {document['gateway_url']}\n"
-        f"{_console_line(document)}"
         f"  sandbox   {document['sandbox']['control_url']}/control/sms/outbox\n"
         f"  API key   {document['api_key']}\n"
         f"  settings  {document['config']}\n"
