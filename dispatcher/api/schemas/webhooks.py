@@ -9,7 +9,7 @@ from dispatcher.domain.clock import Millis, rfc3339
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.ports.webhooks import Webhook
 
-Url = Annotated[str, Meta(min_length=8, max_length=2_048, description="https:// or http://, of a public address")]
+Url = Annotated[str, Meta(min_length=8, max_length=2_048, description="an https or http address that is public")]
 
 
 class WebhookIn(Struct, forbid_unknown_fields=True, kw_only=True):
