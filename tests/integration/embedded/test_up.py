@@ -96,7 +96,9 @@ def test_everything_runs_until_sigterm_and_nothing_is_left(up: Callable[..., Up]
     assert document["pids"]["console"] is None
     assert all(identify(document["pids"][name]) for name in ("api", "worker", "hot_store", "ledger"))
     assert running.document()["pids"] == document["pids"]
-    grandchild = int((data / "logs/worker.log").read_text().splitlines()[0])
+    log = data / "logs/worker.log"
+    _eventually(lambda: "\n" in log.read_text())
+    grandchild = int(log.read_text().splitlines()[0])
     assert identify(grandchild)
 
     assert running.stop() < 10

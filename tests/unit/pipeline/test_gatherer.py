@@ -96,7 +96,7 @@ async def test_a_failed_flush_is_told_to_everybody_in_it_and_to_nobody_else() ->
 
 async def test_a_flush_that_answers_too_few_leaves_nobody_waiting() -> None:
     async def flush(items: Sequence[int]) -> list[int | Exception]:
-        return [*items]
+        return list(items[:-1])
 
     gatherer = Gatherer(flush, batch=10, waiting=100)
     futures = [gatherer.submit(number) for number in range(3)]
