@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypedDict
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Event
 from dispatcher.domain.journal import Entry, Kind
+from dispatcher.domain.message import Lane
 from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, RetryLater, TokenDead, Unknown
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
@@ -103,16 +105,7 @@ async def fail(job: Job, path: Path, parts: Parts, now: Millis, reason: str, *, 
     for that one's proof; else to the next rung. *started*: when the attempt was made, where one was."""
     position = position_of(job.before.step)
     if not _is_last(job):
-        rest = rest_of_rung(
-            job.ladder,
-            job.before,
-            job.row,
-            job.profile,
-            lane=job.contents.lane,
-            default_zone=parts.rules.default_zone,
-            expires_at=job.message.expires_at,
-            now=now,
-        )
+        rest = rest_of_rung(job.ladder, job.before, job.row, job.profile, **circumstances(job, parts, now))
         if rest is not None:
             # without its path: what failed is not what the rung's wait may be waiting for
             job.draft.move(job.place, job.track, job.before, rest, tried=started is not None, attempted_at=started)
@@ -151,6 +144,25 @@ async def _went_before(job: Job, parts: Parts) -> bool:
     return state.tracks[job.track].path in {own_path(path, job.row) for path in paths}
 
 
+class Circumstances(TypedDict):
+    """What a turn is taken under, whatever the ladder says."""
+
+    lane: Lane
+    default_zone: str
+    expires_at: Millis
+    now: Millis
+
+
+def circumstances(job: Job, parts: Parts, now: Millis) -> Circumstances:
+    """Those of one job's next turn."""
+    return Circumstances(
+        lane=job.contents.lane,
+        default_zone=parts.rules.default_zone,
+        expires_at=job.message.expires_at,
+        now=now,
+    )
+
+
 def escalate(
     job: Job,
     parts: Parts,
@@ -162,18 +174,9 @@ def escalate(
     started: Millis | None = None,
 ) -> Decision:
     """On to the next usable step; *path* and *started* where an attempt was made."""
-    decision = next_turn(
-        job.ladder,
-        job.before,
-        rung_of(job.before.step),
-        job.row,
-        job.profile,
-        lane=job.contents.lane,
-        default_zone=parts.rules.default_zone,
-        expires_at=job.message.expires_at,
-        now=now,
-        event=event,
-    )
+    rung = rung_of(job.before.step)
+    around = circumstances(job, parts, now)
+    decision = next_turn(job.ladder, job.before, rung, job.row, job.profile, event=event, **around)
     job.draft.move(job.place, job.track, job.before, decision, path=path, tried=path is not None, attempted_at=started)
     job.draft.escalated([(job.place, job.track, job.before, decision, reason)])
     return decision

@@ -8,7 +8,7 @@ from dispatcher.domain.journal import Entry, Kind
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline import sms
-from dispatcher.pipeline.follow import escalate
+from dispatcher.pipeline.follow import circumstances, escalate
 from dispatcher.pipeline.jobs import Job, gather_jobs, grace_left, settle
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.superseded import is_superseded
@@ -118,33 +118,14 @@ async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:
 
 async def _released(job: Job, parts: Parts, now: Millis) -> None:
     """What was held takes its step's turn again; of paths at once only what has not gone yet."""
-    position = position_of(job.before.step)
+    ladder, before, event = job.ladder, job.before, Event.RELEASED
+    position = position_of(before.step)
+    around = circumstances(job, parts, now)
     rest = None
     if position > 0:
-        rest = rest_of_rung(
-            job.ladder,
-            job.before,
-            job.row,
-            job.profile,
-            lane=job.contents.lane,
-            default_zone=parts.rules.default_zone,
-            expires_at=job.message.expires_at,
-            now=now,
-            after=position - 1,
-            event=Event.RELEASED,
-        )
-    decision = rest or next_turn(
-        job.ladder,
-        job.before,
-        rung_of(job.before.step) - (0 if position else 1),
-        job.row,
-        job.profile,
-        lane=job.contents.lane,
-        default_zone=parts.rules.default_zone,
-        expires_at=job.message.expires_at,
-        now=now,
-        event=Event.RELEASED,
-    )
+        rest = rest_of_rung(ladder, before, job.row, job.profile, after=position - 1, event=event, **around)
+    after_rung = rung_of(before.step) - (0 if position else 1)
+    decision = rest or next_turn(ladder, before, after_rung, job.row, job.profile, event=event, **around)
     job.draft.move(job.place, job.track, job.before, decision)
     job.draft.escalated([(job.place, job.track, job.before, decision, "released")])
 
