@@ -45,7 +45,6 @@ PULL_TRIES = 4
 _PULL_BACKOFF_S = 0.5
 _TICK_S = 0.5
 _ACK_S = 0.05
-_POLL_FOR_S = 120.0
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -169,8 +168,8 @@ class DeviceClient:
             if step.new_token:
                 self._token = None
                 self._teller.expired()
-            if step.poll and not self._stopping.is_set():
-                await self._poll(max(step.after_s, _POLL_FOR_S))
+            if step.poll_s and not self._stopping.is_set():
+                await self._poll(step.poll_s)
             else:
                 self._turn("offline")
                 await self._pause(step.after_s)

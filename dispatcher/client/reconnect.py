@@ -10,8 +10,11 @@ FIRST_S = 1.0
 MOST_S = 120.0
 #: A line that lived this long was a good one: the next failure counts as the first.
 HELD_S = 30.0
-#: After so many failures in a row the phone polls for a while.
+#: After so many failures in a row the phone polls for a while: a gateway that restarts is back soon, a network that
+#: cuts every line stays so.
 POLL_AFTER = 3
+POLL_FIRST_S = 10.0
+POLL_MOST_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +23,13 @@ class Next:
 
     after_s: float
     new_token: bool = False
-    poll: bool = False  #: poll meanwhile; the line does not hold
+    poll_s: float = 0.0  #: poll for so long meanwhile, at least `after_s`; the line does not hold. 0: do not poll
     stop: bool = False
+
+
+def doubled(first_s: float, times: int, most_s: float) -> float:
+    """*first_s* doubled so many *times*, at most *most_s*; a phone may fail for weeks, so the power is bounded."""
+    return min(most_s, first_s * 2.0 ** min(times, 32))
 
 
 class Reconnect:
@@ -45,7 +53,7 @@ class Reconnect:
             self.failures += advice is Advice.RETRY_LATER
             return self._next(wish + self._dice(), advice)
         self.failures += 1
-        longest = min(MOST_S, FIRST_S * 2 ** (self.failures - 1))
+        longest = doubled(FIRST_S, self.failures - 1, MOST_S)
         if advice is Advice.RETRY_LATER:
             longest = min(MOST_S, longest * 4)
         if advice is Advice.NEW_TOKEN and self.failures == 1:
@@ -55,9 +63,11 @@ class Reconnect:
     def refused(self, retry_after_s: float | None) -> Next:
         """After a connection that did not even begin."""
         self.failures += 1
-        longest = min(MOST_S, FIRST_S * 2 ** (self.failures - 1))
+        longest = doubled(FIRST_S, self.failures - 1, MOST_S)
         pause = longest * (0.25 + 0.75 * self._dice())
         return self._next(max(pause, retry_after_s or 0.0), Advice.RECONNECT)
 
     def _next(self, after_s: float, advice: Advice) -> Next:
-        return Next(after_s=after_s, new_token=advice is Advice.NEW_TOKEN, poll=self.failures >= POLL_AFTER)
+        again = self.failures - POLL_AFTER
+        poll_s = max(after_s, doubled(POLL_FIRST_S, again, POLL_MOST_S)) if again >= 0 else 0.0
+        return Next(after_s=after_s, new_token=advice is Advice.NEW_TOKEN, poll_s=poll_s)

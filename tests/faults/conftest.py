@@ -105,6 +105,18 @@ class Installation:
         """Waits until *name* runs as another process and the API is ready."""
         await self.until(lambda: self.document["pids"].get(name) not in {None, old}, within_s)
         await self.until(self.ready, within_s)
+        await self.until(self.serves_phones, within_s)
+
+    def serves_phones(self) -> bool:
+        """Whether the gateway takes connections: phones that are refused a few times poll for a while."""
+        try:
+            return httpx.get(self._health_of_gateway, trust_env=False, timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @property
+    def _health_of_gateway(self) -> httpx.URL:
+        return httpx.URL(self.document["gateway_url"]).copy_with(scheme="http", path="/healthz", query=None)
 
     def ready(self) -> bool:
         try:

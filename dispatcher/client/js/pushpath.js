@@ -9,7 +9,8 @@ const PONG_WITHIN_MS = 10_000;
 const ACK_AFTER_MS = 50;
 const SEEN_KEPT = 2_000;
 const POLL_AFTER_FAILURES = 3;
-const POLL_FOR_MS = 120_000;
+const POLL_FIRST_MS = 10_000;
+const POLL_MOST_MS = 120_000;
 // How often to speak so that no NAT on the way forgets the line (as the Python SDK's heartbeat.py): seconds.
 const BASE_S = 270;
 const STEP_S = 60;
@@ -146,8 +147,9 @@ export class DeviceClient {
         this.turn("offline");
         return code;
       }
-      if (this.apiUrl !== null && this.failures >= POLL_AFTER_FAILURES) {
-        await this.poll(Math.max(pause, POLL_FOR_MS));
+      const again = this.failures - POLL_AFTER_FAILURES;
+      if (this.apiUrl !== null && again >= 0) {
+        await this.poll(Math.max(pause, Math.min(POLL_MOST_MS, POLL_FIRST_MS * 2 ** again)));
       } else {
         this.turn("offline");
         await this.pause(pause);

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dispatcher.client.reconnect import MOST_S, POLL_AFTER, Next, Reconnect
+from dispatcher.client.reconnect import MOST_S, POLL_AFTER, POLL_MOST_S, Next, Reconnect
 from dispatcher.protocol.frames import Bye
 
 
@@ -33,6 +33,12 @@ def test_pauses_grow_to_a_bound_and_a_line_that_held_starts_over() -> None:
     assert reconnect.after(1006, None, held_s=31).after_s == 1
 
 
+def test_a_phone_without_a_network_for_weeks_still_comes_back() -> None:
+    reconnect = Reconnect(lambda: 1.0)
+    steps = [reconnect.refused(None) for _ in range(3000)]
+    assert (steps[-1].after_s, steps[-1].poll_s) == (MOST_S, POLL_MOST_S)
+
+
 def test_no_two_phones_come_back_together() -> None:
     pauses = {Reconnect(lambda dice=dice: dice / 10).refused(None).after_s for dice in range(10)}  # type: ignore[misc]
     assert len(pauses) == 10
@@ -45,8 +51,13 @@ def test_a_refusal_with_a_time_is_obeyed() -> None:
 
 def test_a_line_that_will_not_hold_turns_to_polling() -> None:
     reconnect = Reconnect(lambda: 0.5)
-    steps = [reconnect.after(1006, None, held_s=2.0) for _ in range(POLL_AFTER)]
-    assert [step.poll for step in steps] == [False] * (POLL_AFTER - 1) + [True]
+    steps = [reconnect.after(1006, None, held_s=2.0) for _ in range(POLL_AFTER + 5)]
+    assert [step.poll_s for step in steps] == [0.0] * (POLL_AFTER - 1) + [10, 20, 40, 80, POLL_MOST_S, POLL_MOST_S]
+
+
+def test_polling_lasts_at_least_as_long_as_the_gateway_asked() -> None:
+    reconnect = Reconnect(lambda: 0.5)
+    assert [reconnect.refused(30.0).poll_s for _ in range(POLL_AFTER)][-1] == 30.0
 
 
 def test_a_token_that_is_refused_again_is_not_fetched_in_a_storm() -> None:
