@@ -1,6 +1,7 @@
 """Runs every check of this repository inside .venv; started by ops/test. The exit code is 0 only if all passed."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,10 @@ STATIC = {
     "mypy": ["mypy"],
     "imports": ["lint-imports"],
 }
+#: Tests on real processes against the clock: one that failed beside others is tried once more, alone, and named.
+AGAINST_THE_CLOCK = ("tests/e2e/", "tests/faults/", "tests/browser/")
+TRIED_AGAIN_AT_MOST = 3  # more is no accident of a busy machine
+_LAST_FAILED = ROOT / ".pytest_cache/v/cache/lastfailed"
 _TAIL_BYTES = 65536
 
 
@@ -42,7 +47,11 @@ def main(arguments: list[str]) -> int:
     if any(ROOT.glob("tests/browser/**/test_*.py")):
         system_packages.require_chromium(say, fail)
     results = static_checks()
+    _LAST_FAILED.unlink(missing_ok=True)
     tests, closing_line = run_pytest(arguments)
+    again = [] if tests.passed else to_try_again()
+    if again:
+        tests, closing_line = try_again(again, tests)
     results.append(tests)
     if not arguments:
         results.append(core_coverage())
@@ -97,6 +106,26 @@ def run_pytest(arguments: list[str]) -> tuple[Result, str]:
     lines = [line for line in tail.decode(errors="replace").splitlines() if line.strip()]
     closing_line = lines[-1] if lines else f"pytest ended with exit code {code}"
     return Result(name="tests", passed=code == 0, seconds=time.monotonic() - started), closing_line
+
+
+def to_try_again() -> list[str]:
+    """The tests that failed, when all of them are against the clock and few; else none."""
+    try:
+        failed: list[str] = list(json.loads(_LAST_FAILED.read_text()))
+    except FileNotFoundError:  # pytest itself broke
+        return []
+    few = 0 < len(failed) <= TRIED_AGAIN_AT_MOST
+    return failed if few and all("::" in name and name.startswith(AGAINST_THE_CLOCK) for name in failed) else []
+
+
+def try_again(failed: list[str], first: Result) -> tuple[Result, str]:
+    """Run *failed* with nothing beside them; what is shown in place of *first*."""
+    print("\n== tried once more, alone: " + ", ".join(failed), flush=True)
+    started = time.monotonic()
+    code = subprocess.run([str(BIN / "python"), "-m", "pytest", *failed], check=False).returncode
+    seconds = first.seconds + time.monotonic() - started
+    says = "passed only alone, look into it" if code == 0 else "failed alone, too"
+    return Result(name="tests", passed=code == 0, seconds=seconds), f"{says}: {', '.join(failed)}"
 
 
 def core_coverage() -> Result:
