@@ -69,5 +69,7 @@ class Reconnect:
 
     def _next(self, after_s: float, advice: Advice) -> Next:
         again = self.failures - POLL_AFTER
-        poll_s = max(after_s, doubled(POLL_FIRST_S, again, POLL_MOST_S)) if again >= 0 else 0.0
+        # a quarter more or less: a fleet that lost its gateway together must not come back together
+        spread = 0.75 + 0.5 * self._dice()
+        poll_s = max(after_s, doubled(POLL_FIRST_S, again, POLL_MOST_S) * spread) if again >= 0 else 0.0
         return Next(after_s=after_s, new_token=advice is Advice.NEW_TOKEN, poll_s=poll_s)

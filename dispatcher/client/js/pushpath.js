@@ -149,7 +149,8 @@ export class DeviceClient {
       }
       const again = this.failures - POLL_AFTER_FAILURES;
       if (this.apiUrl !== null && again >= 0) {
-        await this.poll(Math.max(pause, Math.min(POLL_MOST_MS, POLL_FIRST_MS * 2 ** again)));
+        const polled = Math.min(POLL_MOST_MS, POLL_FIRST_MS * 2 ** again) * (0.75 + 0.5 * this.dice());
+        await this.poll(Math.max(pause, polled));
       } else {
         this.turn("offline");
         await this.pause(pause);

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatcher.client import DeviceClient, Keepsake, MovedAway, Msg
-from dispatcher.client import device as device_module
+from dispatcher.client import reconnect as reconnect_module
 from dispatcher.gateway.rehearsal import APP
 from dispatcher.ports.node_bus import BusFrame
 
@@ -164,7 +164,7 @@ async def test_a_phone_whose_line_will_not_hold_polls(
 ) -> None:
     await stage.world.bind("li", "phone-1")
     await stage.world.dispatch("li", "m1")
-    monkeypatch.setattr(device_module, "_POLL_FOR_S", 0.2)
+    monkeypatch.setattr(reconnect_module, "POLL_FIRST_S", 0.2)
     app = App()
     async with running(stage, app) as (client, _):
 

@@ -36,7 +36,7 @@ def test_pauses_grow_to_a_bound_and_a_line_that_held_starts_over() -> None:
 def test_a_phone_without_a_network_for_weeks_still_comes_back() -> None:
     reconnect = Reconnect(lambda: 1.0)
     steps = [reconnect.refused(None) for _ in range(3000)]
-    assert (steps[-1].after_s, steps[-1].poll_s) == (MOST_S, POLL_MOST_S)
+    assert (steps[-1].after_s, steps[-1].poll_s) == (MOST_S, POLL_MOST_S * 1.25)
 
 
 def test_no_two_phones_come_back_together() -> None:
@@ -53,6 +53,13 @@ def test_a_line_that_will_not_hold_turns_to_polling() -> None:
     reconnect = Reconnect(lambda: 0.5)
     steps = [reconnect.after(1006, None, held_s=2.0) for _ in range(POLL_AFTER + 5)]
     assert [step.poll_s for step in steps] == [0.0] * (POLL_AFTER - 1) + [10, 20, 40, 80, POLL_MOST_S, POLL_MOST_S]
+
+
+def test_phones_that_poll_do_not_try_the_line_again_together() -> None:
+    steps = [[Reconnect(lambda dice=dice: dice / 10)] * POLL_AFTER for dice in range(10)]  # type: ignore[misc]
+    pauses = {[phone.refused(None).poll_s for phone in phones][-1] for phones in steps}
+    assert len(pauses) == 10
+    assert (min(pauses), max(pauses)) == (7.5, 12.0)
 
 
 def test_polling_lasts_at_least_as_long_as_the_gateway_asked() -> None:
