@@ -1,10 +1,13 @@
 """What a send costs us, beside the libraries users would take instead, in one run against the simulators.
 
 The simulators run in a process of their own and are slower than some of the clients, so what is compared is the
-client's own CPU time a send (user and system, all threads), not the wall clock.
+client's own CPU time a send (user and system, all threads), not the wall clock. Each client sends everything several
+times over and its cheapest round counts: the first one pays for imports and for code that is not warm yet, and any may
+meet a neighbour in the cache.
 """
 
 import asyncio
+import gc
 import io
 import json
 import multiprocessing
@@ -38,6 +41,7 @@ from providers.sandbox import Sandbox, SandboxSettings, load_credentials, serve
 BATCH = 500
 APNS_GOAL = 8.0
 FCM_GOAL = 25.0
+ROUNDS = 3
 ADDED = f"apns_added_p99_at_{IN_FLIGHT}_in_flight"
 _DELIVERY = "0123456789abcdef0000deadbeef"
 _TEXT = "Are you there? 你在吗"
@@ -95,7 +99,20 @@ def _attempts(path: Path, count: int, now: int) -> list[Attempt]:
 
 
 async def _cost(work: Callable[[], Awaitable[int]], count: int) -> float:
-    """CPU microseconds a send; raises BenchFailed unless all *count* were taken."""
+    """CPU microseconds a send in the cheapest round; raises BenchFailed unless each took all *count*.
+
+    What lives already is put out of the collector's sight: a client pays for its own garbage, not for going through
+    whatever else this process holds.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        return min([await _round(work, count) for _ in range(ROUNDS)])
+    finally:
+        gc.unfreeze()
+
+
+async def _round(work: Callable[[], Awaitable[int]], count: int) -> float:
     begin = time.process_time()
     done = await work()
     spent = time.process_time() - begin

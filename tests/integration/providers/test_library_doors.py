@@ -1,5 +1,9 @@
 """Those who know aioapns and firebase-admin find their types, results and errors on our wire."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 import warnings
 from typing import Any
@@ -7,7 +11,6 @@ from typing import Any
 import pytest
 from firebase_admin import exceptions, messaging
 
-from providers import bench
 from providers.apns.library import FAULT, APNs, NotificationRequest, PushType
 from providers.fcm.access import AccessTokens, read_account
 from providers.fcm.library import FcmClient
@@ -110,8 +113,12 @@ async def test_firebase_users_get_firebase_responses_and_errors(lab: Any) -> Non
 
 
 def test_the_benchmark_runs_and_beats_what_it_stands_beside() -> None:
-    document = bench.run(quick=True)
+    # A process of its own: in this one, coverage traces our lines and hardly any of theirs, and the collector walks
+    # through what all other tests left behind; on a thousand sends that once cost more than the sends.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    command = [sys.executable, "-m", "providers.bench", "--quick"]
+    document = json.loads(subprocess.run(command, check=True, capture_output=True, env=plain, timeout=240).stdout)
     assert set(document) == {"name", "at", "machine", "versions", "figures", "ratios", "targets"}
-    # far below the targets: a tiny run beside other tests says that both sides work, not how fast they are
+    # CPU time, the cheapest of several rounds each: far below the targets, yet what doubles our cost twice is seen
     assert document["ratios"]["apns_ours_to_aioapns"]["value"] > 3, document["ratios"]
     assert document["ratios"]["fcm_ours_to_send_each"]["value"] > 8, document["ratios"]
