@@ -6,7 +6,7 @@ store is away: the door answers 503 with Retry-After. Everything else is a fault
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -27,6 +27,9 @@ from dispatcher.ports.throttle import Throttle
 from dispatcher.ports.webhooks import Webhook, Webhooks
 from dispatcher.settings import Settings
 from dispatcher.telemetry import Metrics
+
+#: Told how far a long work is: (done, all of it).
+Progress = Callable[[int, int], None]
 
 
 class Sealer(Protocol):
@@ -194,9 +197,20 @@ class Core(Protocol):
         """Rule, ladder and explanation for given facts. Problem 422 for a faulty document or unknown facts."""
 
     async def simulate_recorded(
-        self, app: str, document: str, since: Millis, until: Millis, *, sample: float, segment_price: float
+        self,
+        app: str,
+        document: str,
+        since: Millis,
+        until: Millis,
+        *,
+        sample: float,
+        segment_price: float,
+        progress: Progress | None = None,
     ) -> Mapping[str, Any]:
-        """A draft held against what is live, over the window's traffic. Problem 422 for a faulty document."""
+        """A draft held against what is live, over the window's traffic. Problem 422 for a faulty document.
+
+        *progress* is told (deliveries done, all of them) after each piece. Cancelling stops it.
+        """
 
     async def learned_segments(self, app: str) -> Mapping[str, Any]:
         """What receipts taught of each segment of devices, by its key."""

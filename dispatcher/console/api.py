@@ -1,7 +1,8 @@
 """The public HTTP API as an operator uses it: one shared connection pool, the person's own token."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import json as json_text
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -139,15 +140,7 @@ class Api:
         token: str | None = None,
     ) -> httpx.Response:
         """One call; *token* instead of the operator's (a virtual phone's). Raises :class:`ApiError`."""
-        sent = dict(headers or {})
-        if token is not None:
-            sent["Authorization"] = f"Bearer {token}"
-        elif self.operator is not None:
-            if not path.startswith("/v1/sessions"):
-                await self._renew_if_due(self.operator)
-            sent["Authorization"] = f"Bearer {self.operator.token}"
-            if self.operator.app_id is not None:
-                sent["Pushpath-App"] = self.operator.app_id
+        sent = {**(headers or {}), **await self._rights(path, token)}
         params = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
         content = text.encode() if text is not None else None
         if text is not None:
@@ -163,6 +156,35 @@ class Api:
         if reply.is_success:
             return reply
         raise _problem(reply)
+
+    async def lines(self, path: str, body: Any, *, patience_s: float) -> AsyncGenerator[Any, None]:
+        """A POST whose answer comes line by line (NDJSON), each decoded; ending the iteration hangs up.
+
+        *patience_s*: how long nothing may come. Raises :class:`ApiError`.
+        """
+        headers = {**await self._rights(path, None), "Accept": "application/x-ndjson"}
+        try:
+            async with self._client.stream("POST", path, json=body, headers=headers, timeout=patience_s) as reply:
+                if not reply.is_success:
+                    await reply.aread()
+                    raise _problem(reply)
+                async for line in reply.aiter_lines():
+                    yield json_text.loads(line)
+        except httpx.TimeoutException:
+            raise ApiError(0, "timeout", f"The API said nothing for {patience_s:g} s.") from None
+        except httpx.HTTPError as error:
+            raise ApiError(0, "unreachable", type(error).__name__) from None
+
+    async def _rights(self, path: str, token: str | None) -> dict[str, str]:
+        if token is not None:
+            return {"Authorization": f"Bearer {token}"}
+        operator = self.operator
+        if operator is None:
+            return {}
+        if not path.startswith("/v1/sessions"):
+            await self._renew_if_due(operator)
+        rights = {"Authorization": f"Bearer {operator.token}"}
+        return rights if operator.app_id is None else {**rights, "Pushpath-App": operator.app_id}
 
     async def sign_in(self, login: str, password: str, address: str | None = None) -> Operator:
         """Raises :class:`ApiError`: 401 wrong, 429 too often.
@@ -207,13 +229,17 @@ def _problem(reply: httpx.Response) -> ApiError:
         document = reply.json()
     except ValueError:
         document = {}
-    if not isinstance(document, dict):
-        document = {}
     after = reply.headers.get("retry-after", "")
+    return error_from(reply.status_code, document, retry_after_s=float(after) if after.isdigit() else None)
+
+
+def error_from(status: int, document: Any, *, retry_after_s: float | None = None) -> ApiError:
+    """From a problem document (RFC 9457), as far as it is one."""
+    told = document if isinstance(document, dict) else {}
     return ApiError(
-        reply.status_code,
-        str(document.get("code") or "error"),
-        str(document.get("detail") or document.get("title") or f"The API answered {reply.status_code}."),
-        errors=[each for each in document.get("errors") or [] if isinstance(each, dict)],
-        retry_after_s=float(after) if after.isdigit() else None,
+        status,
+        str(told.get("code") or "error"),
+        str(told.get("detail") or told.get("title") or f"The API answered {status}."),
+        errors=[each for each in told.get("errors") or [] if isinstance(each, dict)],
+        retry_after_s=retry_after_s,
     )

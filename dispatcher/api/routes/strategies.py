@@ -11,7 +11,7 @@ from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.checks import check_window, read_time
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core, DocumentCheck
-from dispatcher.api.routes import learning, strategy_changes
+from dispatcher.api.routes import learning, simulation, strategy_changes
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.api.schemas.strategies import (
     AuditOut,
@@ -336,5 +336,6 @@ ROUTES = (
     facts,
     audit,
     *strategy_changes.ROUTES,
+    *simulation.ROUTES,
     *learning.ROUTES,
 )

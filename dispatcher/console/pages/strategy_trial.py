@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
 from nicegui import ui
 
-from dispatcher.console.api import ApiError
+from dispatcher.console.api import ApiError, error_from
 from dispatcher.console.charts import old_and_new
 from dispatcher.console.facts import facts_of_device, facts_text, read_facts
 from dispatcher.console.frame import Visit
@@ -20,8 +21,8 @@ from dispatcher.console.pieces import card, html, problem_box, report, table, ti
 from dispatcher.console.words import number, path_name, percent, seconds
 from dispatcher.console.work import Work
 
-#: The longest a simulation over recorded traffic may take; it can be cancelled before.
-PATIENCE_S = 600.0
+#: How long the API may say nothing: a line of progress is due twice a second.
+PATIENCE_S = 30.0
 _WINDOWS = {"1h": "Last hour", "6h": "Last 6 hours", "24h": "Last 24 hours", "168h": "Last 7 days"}
 _SAMPLES = {1000: "1,000 deliveries", 10000: "10,000 deliveries", 100000: "100,000 deliveries", 1: "All of them"}
 
@@ -107,11 +108,9 @@ def _on_traffic(visit: Visit, work: Work) -> None:
     with ui.row().classes("line"):
         run = ui.button("Compare", icon="play_arrow").props("unelevated")
         cancel = ui.button("Cancel", color=None).props("outline").classes("link")
-    progress = ui.linear_progress(show_value=False).props('indeterminate aria-label="Simulation is running"')
+    progress = ui.linear_progress(value=0, show_value=False).props('aria-label="Deliveries compared"')
     status = html("")
     out = ui.element("div").classes("stack")
-    cancel.set_visibility(False)
-    progress.set_visibility(False)
     running: dict[str, asyncio.Task[Any]] = {}
 
     async def compare() -> None:
@@ -125,43 +124,60 @@ def _on_traffic(visit: Visit, work: Work) -> None:
             "segment_price": price.value or 0,
         }
         began = time.monotonic()
-        task = asyncio.create_task(visit.api.post("/v1/strategies/simulate", body, timeout_s=PATIENCE_S))
-        running["task"] = task
-        _busy(on=True)
+        running["task"] = task = asyncio.create_task(_compared(visit, body, told))
+        busy(on=True)
         out.clear()
         try:
-            while not task.done():
-                await asyncio.wait({task}, timeout=0.5)
-                status.set_content(
-                    el("p", f"Running for {seconds(round(time.monotonic() - began))} …", role="status", class_="muted")
-                )
-            answer = task.result()
+            answer = await task
         except asyncio.CancelledError:
-            status.set_content(el("p", "Cancelled.", role="status"))
+            say("Cancelled. Nothing was changed.")
             return
         except ApiError as error:
             status.set_content(problem_box(error))
             return
         finally:
-            _busy(on=False)
-        status.set_content(
-            el(
-                "p",
-                f"{number(answer['decisions'])} decisions in {seconds(time.monotonic() - began)}.",
-                role="status",
-                class_="muted",
-            )
-        )
+            busy(on=False)
+        say(f"{number(answer['decisions'])} decisions in {seconds(time.monotonic() - began)}.")
         with out:
             comparison(visit, answer)
 
-    def _busy(*, on: bool) -> None:
+    def told(done: int, total: int) -> None:
+        progress.set_value(done / total if total else 0)
+        progress.props(add="" if total else "indeterminate", remove="indeterminate" if total else "")
+        say(f"{number(done)} of {number(total)} deliveries …" if total else "Waiting for its turn …")
+
+    def say(words: str) -> None:
+        status.set_content(el("p", words, role="status", class_="muted"))
+
+    def stop() -> None:
+        if "task" in running:
+            running["task"].cancel()
+
+    def busy(*, on: bool) -> None:
         run.set_enabled(not on)
         cancel.set_visibility(on)
         progress.set_visibility(on)
+        if on:
+            told(0, 0)
+            say("Begun …")
 
+    busy(on=False)
     run.on_click(compare)
-    cancel.on_click(lambda: running["task"].cancel() if "task" in running else None)
+    cancel.on_click(stop)
+    ui.context.client.on_delete(stop)  # the page was left
+
+
+async def _compared(visit: Visit, body: Mapping[str, Any], told: Callable[[int, int], None]) -> Mapping[str, Any]:
+    """The answer; *told* hears how far it is. Cancelling hangs up, which ends the work in the API too."""
+    async with aclosing(visit.api.lines("/v1/strategies/simulate", body, patience_s=PATIENCE_S)) as lines:
+        async for line in lines:
+            if "result" in line:
+                found: Mapping[str, Any] = line["result"]
+                return found
+            if "problem" in line:
+                raise error_from(int(line["problem"].get("status", 500)), line["problem"])
+            told(line["done"], line["total"])
+    raise ApiError(0, "unreachable", "The answer ended early.")
 
 
 def comparison(visit: Visit, answer: Mapping[str, Any]) -> None:

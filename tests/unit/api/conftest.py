@@ -1,7 +1,7 @@
 """An in-memory core behind the real door: it keeps what it was told and answers by it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -378,6 +378,7 @@ class MemoryCore:
         self.callbacks: list[tuple[str, str, str, Mapping[str, str]]] = []
         self.hours: list[tuple[Profile | None, Profile]] = []
         self.windows: list[tuple[Millis, Millis]] = []
+        self.trial: Callable[[Callable[[int, int], None]], Awaitable[Mapping[str, Any]]] | None = None
         self.rebindings: list[tuple[str, Binding]] = []
         self.faults: dict[str, str | None] = {"hot_store": None, "ledger": None, "broker": None}
         self.parked = asyncio.Event()
@@ -484,9 +485,20 @@ class MemoryCore:
         return {"rule": "everyone", "document": document, "facts": facts}
 
     async def simulate_recorded(
-        self, app: str, document: str, since: Millis, until: Millis, *, sample: float, segment_price: float
+        self,
+        app: str,
+        document: str,
+        since: Millis,
+        until: Millis,
+        *,
+        sample: float,
+        segment_price: float,
+        progress: Any = None,
     ) -> Mapping[str, Any]:
         self.windows.append((since, until))
+        if self.trial is not None:
+            found: Mapping[str, Any] = await self.trial(progress)
+            return found
         return {"decisions": 0, "sample": sample, "segment_price": segment_price}
 
     async def learned_segments(self, app: str) -> Mapping[str, Any]:

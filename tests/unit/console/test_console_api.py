@@ -125,3 +125,19 @@ def test_the_cookie_secret_is_made_once_and_readable_by_its_owner_only(tmp_path:
 def test_settings_that_cannot_be_used_are_refused_by_name(values: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         console_settings(values)
+
+
+async def test_lines_come_as_they_are_told_and_a_refusal_is_one() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept"] == "application/x-ndjson"
+        if request.url.path == "/v1/refused":
+            return httpx.Response(422, json={"code": "invalid", "detail": "since lies behind until"})
+        return httpx.Response(200, text='{"done": 1, "total": 2}\n{"result": {"decisions": 2}}\n')
+
+    async with _client(answer) as client:
+        api = Api(client, operator_from(_document()), now=lambda: NOW)
+        told = [line async for line in api.lines("/v1/strategies/simulate", {}, patience_s=1)]
+        with pytest.raises(ApiError) as refused:
+            [line async for line in api.lines("/v1/refused", {}, patience_s=1)]
+    assert told == [{"done": 1, "total": 2}, {"result": {"decisions": 2}}]
+    assert refused.value.sentence() == "since lies behind until"
