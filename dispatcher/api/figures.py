@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from dispatcher.api.schemas.looking import StatsRow, proof_time
+from dispatcher.api.schemas.looking import Funnel, StatsRow, proof_time
 from dispatcher.domain.clock import DAY, Millis, rfc3339
 from dispatcher.domain.delivery import End
 from dispatcher.errors import Problem
-from dispatcher.ports.operations import OUTCOMES, SMS_STATES, By, Figure, Measure, Tier
+from dispatcher.ports.operations import OUTCOMES, SMS_STATES, By, Figure, Measure, Reached, Tier
 
 STEPS = {"1m": Tier.MINUTES, "1h": Tier.HOURS, "1d": Tier.DAYS}
 #: How many buckets an answer may have, and how many are added up without being asked for.
@@ -52,65 +52,73 @@ def rows_of(figures: Sequence[Figure], by: Sequence[By]) -> list[StatsRow]:
     told = set(by)
     groups: dict[_Key, list[Figure]] = {}
     for figure in figures:
-        if figure.measure in _tellable(told):
+        if figure.measure is not Measure.ACCEPTED or _knows_acceptance(told):
             path = figure.path if By.PATH in told else None
             key = (figure.at, figure.klass, path or "", figure.platform, figure.strategy, figure.version)
             groups.setdefault(key, []).append(figure)
     return [row_of(groups[key], told) for key in sorted(groups)]
 
 
-def _tellable(told: set[By]) -> set[Measure]:
-    """What makes sense in such groups: an acceptance knows its class, an attempt its path, both their time."""
-    found = {Measure.ENDED, Measure.PROOF}
-    if told <= {By.CLASS, By.TIME}:
-        found.add(Measure.ACCEPTED)
-    if told <= {By.PATH, By.TIME}:
-        found |= {Measure.SMS_SEGMENTS, Measure.OUTCOME}
-    return found
+def _knows_acceptance(told: set[By]) -> bool:
+    """An acceptance has a class and a time; path, platform and strategy are found later."""
+    return told <= {By.CLASS, By.TIME}
 
 
 def row_of(figures: Sequence[Figure], told: set[By]) -> StatsRow:
     """The figures of one group as a row."""
-    tellable = _tellable(told)
     ends: Counter[str] = Counter()
+    reached: Counter[Reached] = Counter()
     proofs: Counter[int] = Counter()
     confirmed: Counter[str] = Counter()
     segments: Counter[str] = Counter()
-    outcomes: dict[str, dict[str, int]] = {}
+    outcomes: dict[str, Counter[str]] = {}
     accepted = 0
     for figure in figures:
         path = figure.path.value if figure.path is not None else "none"
-        if figure.measure is Measure.ACCEPTED:
-            accepted += figure.count
-        elif figure.measure is Measure.ENDED:
-            ends[End(figure.name).name.lower()] += figure.count
-        elif figure.measure is Measure.PROOF:
-            proofs[figure.name] += figure.count
-            confirmed[path] += figure.count
-        elif figure.measure is Measure.SMS_SEGMENTS:
-            segments[_word(SMS_STATES, figure.name)] += figure.count
-        elif figure.measure is Measure.OUTCOME:
-            of_path = outcomes.setdefault(path, {})
-            word = _word(OUTCOMES, figure.name)
-            of_path[word] = of_path.get(word, 0) + figure.count
-    early = Measure.ACCEPTED in tellable
+        match figure.measure:
+            case Measure.ACCEPTED:
+                accepted += figure.count
+            case Measure.ENDED:
+                ends[End(figure.name).name.lower()] += figure.count
+                reached[figure.reached] += figure.count
+            case Measure.PROOF:
+                proofs[figure.name] += figure.count
+                confirmed[path] += figure.count
+            case Measure.SMS_SEGMENTS:
+                segments[_word(SMS_STATES, figure.name)] += figure.count
+            case Measure.OUTCOME:
+                outcomes.setdefault(path, Counter())[_word(OUTCOMES, figure.name)] += figure.count
+    known = _knows_acceptance(told)
     first = figures[0] if figures else None
     settled = ends.total()
     return StatsRow(
-        class_=first.klass if first and By.CLASS in told else None,
+        class_=(first.klass or None) if first and By.CLASS in told else None,
         path=(first.path.value if first.path else "none") if first and By.PATH in told else None,
         platform=first.platform if first and By.PLATFORM in told else None,
         strategy=first.strategy if first and By.STRATEGY in told else None,
         version=first.version if first and By.STRATEGY in told else None,
         at=rfc3339(first.at) if first and By.TIME in told else None,
-        accepted=accepted if early else None,
+        accepted=accepted if known else None,
         settled=settled,
-        open=accepted - settled if early else None,
+        open=accepted - settled if known else None,
+        funnel=_funnel(accepted if known else None, reached),
         ends=dict(ends),
         confirmed=dict(confirmed),
         time_to_proof=proof_time(proofs),
-        sms_segments=dict(segments) if Measure.OUTCOME in tellable else None,
-        outcomes=outcomes if Measure.OUTCOME in tellable else None,
+        sms_segments=dict(segments),
+        outcomes={path: dict(found) for path, found in outcomes.items()},
+    )
+
+
+def _funnel(accepted: int | None, reached: Counter[Reached]) -> Funnel:
+    def at_least(stage: Reached) -> int:
+        return sum(count for one, count in reached.items() if one >= stage)
+
+    return Funnel(
+        accepted=accepted,
+        attempted=at_least(Reached.ATTEMPTED),
+        delivered=at_least(Reached.DELIVERED),
+        opened=at_least(Reached.OPENED),
     )
 
 

@@ -50,6 +50,11 @@ _STAGE = {
 }
 
 
+#: In outcomes: ``[[class, platform, strategy, version], ...]`` once in ``shared``; which of them a member is, in a
+#: column of this name where there are several. For figures; a timeline does not show it.
+SORTS = "of"
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One columnar entry. ``step`` and ``attempt`` are those the members stood at when it happened."""
 
@@ -104,6 +109,7 @@ def events_of(entries: Sequence[Entry], place: int) -> list[JournalEvent]:
             if member_place != place:
                 continue
             own = {name: column[index] for name, column in entry.columns.items() if column[index] is not None}
+            own.pop(SORTS, None)
             path = Path(own.pop("path")) if "path" in own else entry.path
             found.append(
                 JournalEvent(
@@ -113,7 +119,7 @@ def events_of(entries: Sequence[Entry], place: int) -> list[JournalEvent]:
                     path=path,
                     step=own.pop("step", entry.step),
                     attempt=own.pop("attempt", entry.attempt),
-                    detail={**entry.shared, **own},
+                    detail={**{name: value for name, value in entry.shared.items() if name != SORTS}, **own},
                 )
             )
     return sorted(found, key=lambda event: (event.at, _STAGE[event.kind]))

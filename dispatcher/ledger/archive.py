@@ -14,21 +14,23 @@ from dispatcher.ports.messages import SettledDelivery
 #: One statement, so one transaction. What is there keeps the dominant end, the highest proof, its first confirmation.
 _ARCHIVE = f"""
 WITH closed AS (
-    UPDATE homes SET archived_at = $21
-    WHERE day = ANY($22::int[]) AND home = ANY($23::bigint[]) AND archived_at IS NULL
+    UPDATE homes SET archived_at = $22
+    WHERE day = ANY($23::int[]) AND home = ANY($24::bigint[]) AND archived_at IS NULL
 )
 INSERT INTO deliveries AS d (day, home, place, app, user_id, message_id, class, seq, ended, proof, confirmed_by,
-    confirmed_at, accepted_at, settled_at, strategy, version, rule, platform, body, tracks)
+    confirmed_at, accepted_at, settled_at, strategy, version, rule, platform, body, tracks, attempted)
 SELECT * FROM unnest({as_integers(1, "int")}, {as_integers(2)}, {as_integers(3, "int")}, {as_texts(4)}, {as_texts(5)},
     {as_texts(6)}, {as_texts(7)}, {as_integers(8)}, {as_integers(9, "smallint")}, {as_integers(10, "smallint")},
     {as_integers(11, "smallint")}, {as_integers(12)}, {as_integers(13)}, {as_integers(14)}, {as_texts(15)},
-    {as_integers(16, "int")}, {as_texts(17)}, {as_texts(18)}, $19::bytea[], $20::bytea[])
+    {as_integers(16, "int")}, {as_texts(17)}, {as_texts(18)}, $19::bytea[], $20::bytea[],
+    $21::text::boolean[])
 ON CONFLICT (day, home, place) DO UPDATE SET
     ended = greatest(d.ended, excluded.ended),
     proof = greatest(d.proof, excluded.proof),
     confirmed_by = CASE WHEN d.confirmed_at IS NULL THEN excluded.confirmed_by ELSE d.confirmed_by END,
     confirmed_at = coalesce(d.confirmed_at, excluded.confirmed_at),
-    tracks = excluded.tracks
+    tracks = excluded.tracks,
+    attempted = coalesce(d.attempted, false) OR excluded.attempted
 WHERE excluded.ended > d.ended OR excluded.proof > d.proof
     OR (d.confirmed_at IS NULL AND excluded.confirmed_at IS NOT NULL)
 """  # noqa: S608
@@ -56,7 +58,7 @@ async def archive(engine: AsyncEngine, rows: Sequence[SettledDelivery], emptied:
 
 
 def _columns(rows: Sequence[SettledDelivery]) -> list[object]:
-    """$1 to $20 of the statement."""
+    """$1 to $21 of the statement."""
     homes = [row.ref.home for row in rows]
     return [
         integers([home_day(home) for home in homes]),
@@ -79,6 +81,7 @@ def _columns(rows: Sequence[SettledDelivery]) -> list[object]:
         optional_texts([row.platform for row in rows]),
         [row.body for row in rows],
         [row.tracks for row in rows],
+        "{" + ",".join(["t" if row.attempted else "f" for row in rows]) + "}",
     ]
 
 
@@ -91,4 +94,5 @@ def _merge(one: SettledDelivery, other: SettledDelivery) -> SettledDelivery:
         confirmed_by=first.confirmed_by,
         confirmed_at=first.confirmed_at,
         settled_at=one.settled_at,
+        attempted=one.attempted or other.attempted,
     )

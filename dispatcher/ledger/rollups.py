@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY, Millis
+from dispatcher.domain.delivery import End
 from dispatcher.domain.paths import PATH_BY_CODE
 from dispatcher.ledger.engine import Connection, ask
-from dispatcher.ports.operations import By, Figure, Measure, Tier
+from dispatcher.ports.operations import ENDS, By, Figure, Measure, Reached, Tier
 
 #: Deltas folded by one statement.
 FOLDED_AT_ONCE = 20_000
@@ -103,7 +104,8 @@ class SqlRollUps:
             return [
                 Figure(
                     measure=Measure(row["kind"]),
-                    name=row["name"],
+                    name=_name(row["kind"], row["name"]),
+                    reached=_reached(row["kind"], row["name"]),
                     count=row["n"],
                     klass=row["class"] if "class" in columns else "",
                     path=PATH_BY_CODE.get(row["path"]) if "path" in columns else None,
@@ -116,3 +118,15 @@ class SqlRollUps:
             ]
 
         return await ask(self._engine, work)
+
+
+def _name(kind: int, name: int) -> int:
+    return name % ENDS if kind == Measure.ENDED else name
+
+
+def _reached(kind: int, name: int) -> Reached:
+    """How far; what was confirmed before this was counted was delivered at least."""
+    if kind != Measure.ENDED:
+        return Reached.ACCEPTED
+    proven = Reached.DELIVERED if name % ENDS == End.CONFIRMED else Reached.ACCEPTED
+    return max(Reached(name // ENDS), proven)

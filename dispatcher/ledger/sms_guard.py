@@ -45,12 +45,13 @@ WHERE app = $1 AND message_id = $2 AND state <> 'released' ORDER BY user_id
 """
 _RESERVE = """
 INSERT INTO sms_reservations (app, message_id, user_id, attempt_id, number_hash, prefix, segments, coalesce_key, state,
-    reserved_at, changed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'reserved', $9, $9)
+    reserved_at, changed_at, class, platform, strategy, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'reserved', $9, $9, $10, $11, $12, $13)
 ON CONFLICT (app, message_id, user_id) DO UPDATE SET attempt_id = excluded.attempt_id,
     number_hash = excluded.number_hash, prefix = excluded.prefix, segments = excluded.segments,
     coalesce_key = excluded.coalesce_key, state = 'reserved', status = NULL, rank = -1, error = NULL,
-    provider_id = NULL, reserved_at = excluded.reserved_at, sent_at = NULL, changed_at = excluded.changed_at
+    provider_id = NULL, reserved_at = excluded.reserved_at, sent_at = NULL, changed_at = excluded.changed_at,
+    class = excluded.class, platform = excluded.platform, strategy = excluded.strategy, version = excluded.version
 WHERE sms_reservations.state = 'released'
 """
 #: Those with an SMS of their own stay out; who joined one that was released joins anew.
@@ -236,6 +237,10 @@ async def _decide(connection: Connection, request: SmsRequest, now: Millis) -> R
         request.segments,
         request.coalesce_key,
         now,
+        request.klass,
+        request.platform,
+        request.strategy,
+        request.version,
     )
     if request.joiners:
         messages, attempts = zip(*((one.message_id, one.attempt_id) for one in request.joiners), strict=True)

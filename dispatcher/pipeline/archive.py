@@ -121,6 +121,7 @@ def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, parts: Part
         platform=plan.tracks[0].platform if plan and plan.tracks else None,
         body=message.body if keeps else b"",  # what was recalled, or is worth nothing later, has no history
         tracks=_json(describe_tracks(state, plan)),
+        attempted=any(track.tried for track in state.tracks),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Event
-from dispatcher.domain.journal import Entry, Kind
+from dispatcher.domain.journal import SORTS, Entry, Kind
 from dispatcher.domain.message import Lane
 from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, RetryLater, TokenDead, Unknown
 from dispatcher.domain.paths import Path
@@ -35,6 +35,8 @@ def note_attempts(path: Path, results: Sequence[tuple[Job, Outcome]], started: M
         first = rows[0][0]
         members = [(job.place, job.track) for job, _ in rows]
         step, attempt = first.before.step, first.before.attempt
+        sorts: dict[tuple[str, str, str, int], int] = {}
+        which = [sorts.setdefault(job.sort, len(sorts)) for job, _ in rows]
         first.draft.note(Entry(kind=Kind.ATTEMPTED, at=started, members=members, path=path, step=step, attempt=attempt))
         first.draft.note(
             Entry(
@@ -44,9 +46,11 @@ def note_attempts(path: Path, results: Sequence[tuple[Job, Outcome]], started: M
                 path=path,
                 step=step,
                 attempt=attempt,
+                shared={SORTS: list(sorts)},
                 columns={
                     "outcome": [OUTCOME_NAMES[type(outcome)] for _, outcome in rows],
                     "reason": [getattr(outcome, "reason", None) for _, outcome in rows],
+                    **({SORTS: which} if len(sorts) > 1 else {}),
                 },
             )
         )

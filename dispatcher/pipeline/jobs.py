@@ -51,6 +51,16 @@ class Job:
     _row: Row | None = None
 
     @property
+    def platform(self) -> str:
+        """Of the device as it was planned for."""
+        return self.contents.plans[self.place].tracks[self.track].platform
+
+    @property
+    def sort(self) -> "tuple[str, str, str, int]":
+        """What figures tell its attempts apart by: class, platform, strategy and version."""
+        return self.message.klass, self.platform, self.ladder.strategy, self.ladder.version
+
+    @property
     def row(self) -> Row:
         """The facts of the moment; made when a turn asks for them, which most attempts never do."""
         if self._row is None:

@@ -241,6 +241,10 @@ def _request(job: Job, attempt: Attempt, phone: str, segments: int, limits: SmsL
         budget=_cap(limits.budget),
         coalesce_key=key if limits.coalesce_ms else None,
         coalesce_ms=limits.coalesce_ms or 0,
+        klass=job.message.klass,
+        platform=job.platform,
+        strategy=job.ladder.strategy,
+        version=job.ladder.version,
     )
 
 

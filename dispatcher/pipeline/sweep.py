@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Event, Phase, move
-from dispatcher.domain.journal import Entry, Kind
+from dispatcher.domain.journal import SORTS, Entry, Kind
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline import sms
@@ -88,7 +88,7 @@ async def _lease_lost(job: Job, parts: Parts, now: Millis) -> None:
             path=path,
             step=job.before.step,
             attempt=job.before.attempt,
-            shared={"outcome": "unknown", "reason": "lease_lost"},
+            shared={"outcome": "unknown", "reason": "lease_lost", SORTS: [job.sort]},
         )
     )
     if path is Path.SMS:

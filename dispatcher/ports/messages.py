@@ -106,6 +106,7 @@ class SettledDelivery:
     platform: str | None
     body: bytes  #: the message's JSON members, for the inbox's older windows
     tracks: bytes  #: JSON: [{device_id, platform, state, path, step, attempt, proof}]
+    attempted: bool = False  #: whether anything left for a provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,7 @@ class Measure(IntEnum):
     """What a roll-up counts."""
 
     ACCEPTED = 1
-    ENDED = 2  #: name: an End
+    ENDED = 2  #: name: an End; told apart by how far it got
     PROOF = 3  #: name: a bucket of dispatcher.domain.histogram
     SMS_SEGMENTS = 4  #: name: an index into SMS_STATES, from 1
     OUTCOME = 5  #: name: an index into OUTCOMES, from 1
@@ -89,6 +89,19 @@ class Measure(IntEnum):
 
 SMS_STATES = ("reserved", "sent", "released")
 OUTCOMES = ("handed_over", "retry_later", "token_dead", "rejected", "not_connected", "unknown")
+
+
+class Reached(IntEnum):
+    """How far a delivery got; each includes the ones before. Roll-ups keep it beside the end (:data:`ENDS`)."""
+
+    ACCEPTED = 0
+    ATTEMPTED = 1  #: something left for a provider
+    DELIVERED = 2  #: a receipt, or the phone fetched it
+    OPENED = 3
+
+
+#: In a roll-up the name of an ended delivery is its End + ENDS * Reached.
+ENDS = 8
 
 
 class Tier(IntEnum):
@@ -127,6 +140,7 @@ class Figure:
     strategy: str = ""
     version: int = 0
     at: Millis = 0
+    reached: Reached = Reached.ACCEPTED
 
 
 class RollUps(Protocol):

@@ -68,6 +68,10 @@ class SmsRequest:
     coalesce_key: str | None = None
     coalesce_ms: Millis = 0
     joiners: Sequence[Joiner] = ()  #: who share its status if it may go
+    klass: str = ""  #: these four: what figures tell its segments apart by
+    platform: str = ""
+    strategy: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

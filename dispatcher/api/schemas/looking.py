@@ -38,9 +38,23 @@ def proof_time(counts: dict[int, int]) -> ProofTime:
     return ProofTime(count=sum(counts.values()), p50_s=quantile_s(counts, 0.5), p95_s=quantile_s(counts, 0.95))
 
 
+class Funnel(Struct, kw_only=True):
+    """How far deliveries got, each stage within the one before; what is still open counts as accepted only.
+
+    ``attempted``: something left for a provider, or a phone fetched it by itself; ``delivered``: a device's receipt or
+    the carrier's; ``opened``: the device said so. ``accepted`` is null where the grouping cannot tell.
+    """
+
+    accepted: int | None
+    attempted: int
+    delivered: int
+    opened: int
+
+
 class StatsRow(Struct, kw_only=True):
     """Figures of one group. What the grouping cannot tell is null: acceptances have neither path, platform nor
-    strategy yet; outcomes and segments know path and time only. ``open`` = accepted - settled."""
+    strategy yet. ``open`` = accepted - settled. ``path`` is the one whose proof settled a delivery, and for
+    ``outcomes`` and ``sms_segments`` the one that was tried."""
 
     class_: str | None = field(name="class", default=None)
     path: str | None = None
@@ -51,11 +65,12 @@ class StatsRow(Struct, kw_only=True):
     accepted: int | None = None
     settled: int = 0
     open: int | None = None
+    funnel: Funnel
     ends: dict[str, int]
     confirmed: dict[str, int]
     time_to_proof: ProofTime
-    sms_segments: dict[str, int] | None = None
-    outcomes: dict[str, dict[str, int]] | None = None
+    sms_segments: dict[str, int]
+    outcomes: dict[str, dict[str, int]]
 
 
 class StatsOut(Struct, kw_only=True):

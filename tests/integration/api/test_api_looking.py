@@ -132,6 +132,20 @@ async def test_figures_are_told_apart_as_asked(backend: httpx.AsyncClient, past:
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
 
 
+async def test_the_funnel_is_told_for_all_and_for_each_group(backend: httpx.AsyncClient, past: Past) -> None:
+    row = await past.settle(1, End.CONFIRMED, by=Path.APNS)
+    await past.settle(2, End.EXPIRED, klass="otp")
+    await past.deliveries.late_proof(row.ref, Proof.OPENED, Path.APNS, row.accepted_at, app="im", user_id="li")
+    found = (await backend.get("/v1/stats", params={"by": "class"})).json()
+    assert found["totals"]["funnel"] == {"accepted": 2, "attempted": 1, "delivered": 1, "opened": 1}
+    assert [(group["class"], group["funnel"]) for group in found["rows"]] == [
+        ("chat", {"accepted": 1, "attempted": 1, "delivered": 1, "opened": 1}),
+        ("otp", {"accepted": 1, "attempted": 0, "delivered": 0, "opened": 0}),
+    ]
+    (group,) = (await backend.get("/v1/stats", params={"by": "strategy,platform"})).json()["rows"]
+    assert group["funnel"] == {"accepted": None, "attempted": 1, "delivered": 1, "opened": 1}
+
+
 async def test_another_app_sees_nothing_of_it(serving: Any, past: Past) -> None:
     await past.settle(1)
     headers = {"Authorization": f"Bearer {serving.stranger}"}
