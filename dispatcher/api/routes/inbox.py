@@ -5,17 +5,19 @@ from typing import Any
 
 from litestar import get, post
 
-from dispatcher.api.access import Backend, HttpRequest, Phone, caller_of
+from dispatcher.api.access import Backend, HttpRequest, Person, Phone, caller_of
 from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id, raw_answer
 from dispatcher.api.bodies import decode, read_form, read_query
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
+from dispatcher.api.routes.apps import note
 from dispatcher.api.schemas.inbox import (
     CountsOut,
     InboxOut,
     InboxParams,
     ReceiptIn,
     ReceiptsIn,
+    for_operator,
     to_inbox_query,
     to_receipt,
 )
@@ -23,6 +25,7 @@ from dispatcher.api.schemas.shared import NoParams
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.requests import CarrierCallback, Counts, InboxQuery, ReceiptItem
 from dispatcher.errors import Kind, Problem
+from dispatcher.ports.operations import Role
 
 MAX_CALLBACK_BYTES = 64 * 1024
 #: Headers by which carriers sign: Twilio's, and the Standard Webhooks scheme's.
@@ -78,23 +81,43 @@ async def _end(task: "asyncio.Future[Any]") -> None:
         summary="Pull what waits for a user",
         tag="Inbox",
         scopes=scopes(Scope.READ),
-        operators=False,  # a cursor would prove what nobody's phone has
         phones=True,
         query=InboxParams,
         answers={200: InboxOut},
     ).opt(),
 )
 async def inbox(request: HttpRequest) -> Answer:
-    """Newest first; with ``after`` what came since, oldest first. ``wait`` is cut to 5 s here, 60 s on the gateway."""
+    """Newest first; with ``after`` what came since, oldest first. ``wait`` is cut to 5 s here, 60 s on the gateway.
+
+    An operator looks with ``user_id``, newest first, and sees what was said masked; with ``unmask`` an admin sees it
+    whole, and the audit names them. No look of theirs proves anything.
+    """
     core, caller = core_of(request), caller_of(request)
     params = read_query(request.scope["query_string"], InboxParams)
     query, wait = to_inbox_query(params)
     user_id = _whose(caller, params.user_id)
+    if isinstance(caller, Person):
+        return await _looked_at(core, caller, user_id, query, params)
+    if params.unmask:
+        raise Problem.invalid("unmask", "for operators only: phones and backends see everything")
     device_id = caller.identity.device_id if isinstance(caller, Phone) else None
     if not wait or core.draining.is_set():
         return raw_answer(await core.pull(caller.app, user_id, device_id, query, 0))
     page = await _pull_waiting(request, core, caller.app, user_id, device_id, query, wait)
     return no_content() if page is None else raw_answer(page)
+
+
+async def _looked_at(core: Core, person: Person, user_id: str, query: InboxQuery, params: InboxParams) -> Answer:
+    """An operator's look."""
+    if params.after is not None or params.wait is not None:
+        field = "after" if params.after is not None else "wait"
+        raise Problem.invalid(field, "for phones and backends only: an operator turns pages with before")
+    if params.unmask:
+        if person.session.operator.role is not Role.ADMIN:
+            raise Problem(Kind.MISSING_SCOPE, f"the role {person.session.operator.role} sees messages masked only")
+        await note(core, person, "unmask.inbox", user_id)  # before anything is shown: no look without its entry
+    page = await core.pull(person.app, user_id, None, query, 0)
+    return answer(for_operator(page, masked=not params.unmask))
 
 
 def _item(caller: Backend | Phone, receipt: ReceiptIn, field: str) -> ReceiptItem:

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from dispatcher.api.bodies import join
 from dispatcher.api.checks import DurationText, Id, TimeText, read_duration, read_time
@@ -25,7 +26,7 @@ MAX_API_WAIT: Millis = 5 * SECOND
 
 
 class InboxParams(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Query of an inbox pull. ``user_id`` with an API key only."""
+    """Query of an inbox pull. ``user_id`` with an API key or an operator's session, ``unmask`` with the latter only."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_INBOX_LIMIT)] = DEFAULT_INBOX_LIMIT
     before: Id | None = None
@@ -33,6 +34,7 @@ class InboxParams(Struct, forbid_unknown_fields=True, kw_only=True):
     wait: DurationText | None = None
     window: Window = Window.RECENT
     user_id: Id | None = None
+    unmask: bool = False
 
 
 class InboxMessage(Struct, kw_only=True):
@@ -48,13 +50,17 @@ class InboxMessage(Struct, kw_only=True):
 
 
 class InboxOut(Struct, kw_only=True):
-    """One page. ``next`` goes into ``before`` (or ``after``), ``poll_after`` says when to come back."""
+    """One page. ``next`` goes into ``before`` (or ``after``), ``poll_after`` says when to come back.
+
+    ``masked`` is there for operators only: whether what notifications and data say is hidden.
+    """
 
     messages: list[dict[str, Any]]
     next: str | None
     more: bool
     unread: int
     poll_after: str
+    masked: bool | UnsetType = UNSET
 
 
 class ReceiptIn(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -93,6 +99,26 @@ def to_inbox_query(params: InboxParams) -> tuple[InboxQuery, Millis]:
         raise Problem.invalid("before", "not together with after")
     query = InboxQuery(limit=params.limit, before=params.before, after=params.after, window=params.window)
     return query, wait
+
+
+_HIDDEN = "•••"
+
+
+def for_operator(page: bytes, *, masked: bool) -> dict[str, Any]:
+    """A page as an operator sees it: members stay, what they say is hidden."""
+    shown: dict[str, Any] = msgspec.json.decode(page)
+    if masked:
+        for message in shown["messages"]:
+            message.update({name: _hidden(message.get(name)) for name in ("notification", "data")})
+    return {**shown, "masked": masked}
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _hidden(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_hidden(one) for one in value]
+    return None if value is None else _HIDDEN
 
 
 def to_receipt(receipt: ReceiptIn, field: str, user_id: str, device_id: str | None) -> ReceiptItem:

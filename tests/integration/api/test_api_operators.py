@@ -61,7 +61,10 @@ async def test_a_session_names_person_role_scopes_and_apps(serving: Any) -> None
         (Role.ADMIN, "GET", "/v1/credentials", None, 200),
         (Role.ADMIN, "POST", "/v1/providers/apns/pause", {}, 200),
         (Role.ADMIN, "GET", "/v1/operators", None, 403),  # of one app only
-        (Role.ADMIN, "GET", "/v1/inbox", None, 403),
+        (Role.VIEWER, "GET", "/v1/inbox?user_id=li", None, 200),
+        (Role.VIEWER, "GET", "/v1/inbox", None, 422),  # whose?
+        (Role.EDITOR, "GET", "/v1/inbox?user_id=li&unmask=true", None, 403),
+        (Role.ADMIN, "GET", "/v1/inbox?user_id=li&wait=1s", None, 422),
     ],
 )
 async def test_a_role_reaches_so_far(
@@ -169,6 +172,37 @@ async def test_a_look_at_tokens_shows_them_whole(admin: httpx.AsyncClient, backe
     assert [one["value"] for one in seen["tokens"]] == ["ab" * 32]
     assert (await admin.post("/v1/unmask", json={"device_id": "nobody's"})).status_code == 404
     assert (await admin.post("/v1/unmask", json={})).status_code == 422
+
+
+async def test_an_inbox_is_masked_unless_an_admin_says_so_and_is_named(
+    serving: Any, admin: httpx.AsyncClient, backend: httpx.AsyncClient
+) -> None:
+    dispatched = {
+        "message_id": "cm-1",
+        "to": {"user_ids": ["li"]},
+        "notification": {"title": "Wang", "body": "your code is 4711", "badge": 3},
+        "data": {"code": 4711, "seen": None, "of": [{"name": "Wang"}]},
+    }
+    assert (await backend.post("/v1/messages", json=dispatched)).status_code == 202
+    await put_operator(serving, "vic", Role.VIEWER, "im")
+    async with signed_in(serving, "vic") as viewer:
+        masked = (await viewer.get("/v1/inbox", params={"user_id": "li"})).json()
+    assert masked["masked"] is True
+    (message,) = masked["messages"]
+    assert message["message_id"] == "cm-1"
+    assert message["notification"] == {"title": "•••", "body": "•••", "badge": "•••"}
+    assert message["data"] == {"code": "•••", "seen": None, "of": [{"name": "•••"}]}
+    before = (await admin.get("/v1/audit")).json()["entries"]
+    whole = (await admin.get("/v1/inbox", params={"user_id": "li", "unmask": "true"})).json()
+    assert (whole["masked"], whole["messages"][0]["data"]) == (False, dispatched["data"])
+    entries = (await admin.get("/v1/audit")).json()["entries"]
+    assert len(entries) == len(before) + 1
+    assert (entries[0]["who"], entries[0]["action"], entries[0]["subject"]) == ("ada", "unmask.inbox", "li")
+    refused = await admin.get("/v1/inbox", params={"user_id": "li", "after": whole["messages"][0]["cursor"]})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "after")
+    state = (await backend.get("/v1/messages/cm-1")).json()["deliveries"][0]
+    assert state["proof"] == "none"  # nobody's phone has it
+    assert (await backend.get("/v1/inbox", params={"user_id": "li", "unmask": "true"})).status_code == 422
 
 
 async def test_every_change_names_the_person(admin: httpx.AsyncClient) -> None:
