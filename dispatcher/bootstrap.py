@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from secrets import randbits
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -47,6 +48,7 @@ from dispatcher.pipeline.facts import FactReader
 from dispatcher.pipeline.limits import BudgetReader
 from dispatcher.pipeline.parts import Hints, Parts, Rules
 from dispatcher.pipeline.strategy_book import StrategyBook
+from dispatcher.pipeline.traces import Traces
 from dispatcher.ports.homes import Queue
 from dispatcher.ports.provider import Provider
 from dispatcher.sealing import Sealer
@@ -130,6 +132,8 @@ class Stores:
     async def close(self) -> None:
         """Ends connections; what was begun is over by then."""
         await self.vendors.close()
+        if self.parts.traces is not None:
+            await self.parts.traces.close()
         await self.desk.circuits.close()
         await self.hot.close()
         await self.engine.dispose()
@@ -193,6 +197,7 @@ async def open_stores(
         clock=clock,
         rules=Rules(retention=settings.retention_of, otp_exempt_from_hold=settings.otp_exempt_from_sms_hold),
         circuits=circuits,
+        traces=open_traces(settings),
     )
     return Stores(
         settings=settings,
@@ -228,6 +233,15 @@ async def open_stores(
             receipt_watch=RedisReceiptWatch(hot, shared_facts),
         ),
     )
+
+
+def open_traces(settings: Settings) -> Traces | None:
+    """Where spans go; None, and nothing imported, unless settings say where."""
+    if settings.otlp_endpoint is None:
+        return None
+    from dispatcher.tracing.otlp import OtlpTracing
+
+    return Traces(OtlpTracing(settings.otlp_endpoint), ratio=settings.otlp_sample_ratio, dice=randbits)
 
 
 def cut_sms(text: str, segments: int) -> tuple[str, int]:

@@ -58,6 +58,7 @@ class AppCore(StrategyDesk):
         self.settings: Settings = stores.settings
         self.clock: Clock = stores.clock
         self.metrics = stores.metrics
+        self.traces = stores.parts.traces
         self.apps = stores.apps
         self.directory = stores.directory
         self.profiles = stores.parts.profiles

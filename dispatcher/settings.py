@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -123,6 +124,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_dir: Annotated[
         str | None, Meta(description="directory shared by this machine's processes, so that /metrics shows all of them")
     ] = None
+    otlp_endpoint: Annotated[
+        str | None,
+        Meta(description="OpenTelemetry collector (OTLP/HTTP) that gets traces; off where left out"),
+    ] = None
+    otlp_sample_ratio: Annotated[
+        float, Meta(ge=0, le=1, description="share of dispatches that are traced where the caller does not say")
+    ] = 1.0
     log_level: Annotated[LogLevel, Meta(description="debug, info, warning or error")] = LogLevel.INFO
     log_format: Annotated[LogFormat, Meta(description="json or text")] = LogFormat.JSON
 
@@ -210,7 +218,7 @@ def _kind(found: types.Type) -> Kind:
             return "table"
         case types.BoolType():
             return "switch"
-        case types.IntType():
+        case types.IntType() | types.FloatType():
             return "number"
         case types.EnumType():
             return "choice"
@@ -359,6 +367,7 @@ def _judge(values: Mapping[str, Any]) -> Iterator[str]:
         for key in (keys,) if isinstance(keys, Secret) else keys:
             if len(key.reveal().encode()) < MIN_KEY_BYTES:
                 yield f"{name}: at least {MIN_KEY_BYTES} bytes; make one with: openssl rand -base64 48"
+    yield from _judge_telemetry(values.get("otlp_endpoint"))
     for network in values.get("trusted_proxies", ()):
         try:
             ip_network(network)
@@ -371,6 +380,27 @@ def _judge(values: Mapping[str, Any]) -> Iterator[str]:
         url = values.get(name)
         if url is not None and "://" not in url.reveal():
             yield f"{name}: write a URL with its scheme"
+
+
+def _judge_telemetry(endpoint: str | None) -> Iterator[str]:
+    """Asked only where tracing is on: whether there is anything to trace with."""
+    if endpoint is None:
+        return
+    parts = urlsplit(endpoint)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+    ):
+        yield "otlp_endpoint: an http(s) URL without user name and query; tokens go into OTEL_EXPORTER_OTLP_HEADERS"
+    try:
+        missing = find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        yield "otlp_endpoint is set, but OpenTelemetry is not installed: pip install 'pushpath[telemetry]'"
 
 
 #: Kind by key.

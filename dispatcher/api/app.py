@@ -61,7 +61,7 @@ def create_app(core: Core) -> Litestar:
         state=State({"core": core, "openapi": description, "docs": page}),
         debug=False,
     )
-    app.asgi_handler = Door(app.asgi_handler, core, HotLane(app, access, MAX_BODY_BYTES))
+    app.asgi_handler = Door(app.asgi_handler, core, HotLane(app, access, MAX_BODY_BYTES, core))
     return app
 
 

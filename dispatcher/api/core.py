@@ -19,6 +19,7 @@ from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, Dispat
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
 from dispatcher.pipeline.recall import Recalled
+from dispatcher.pipeline.traces import Traces
 from dispatcher.ports.directory import Apps, Audit, Binding, Directory, StrategyStore, StrategyVersion
 from dispatcher.ports.presence import Presences
 from dispatcher.ports.profiles import Profiles
@@ -86,6 +87,11 @@ class Core(Protocol):
     def clock(self) -> Clock: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def traces(self) -> Traces | None:
+        """Where requests are traced; None: they are not."""
+        ...
+
     @property
     def draining(self) -> asyncio.Event:
         """Set when this process stops: every parked :meth:`pull` answers at once with what there is."""

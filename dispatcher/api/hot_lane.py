@@ -4,6 +4,7 @@ Litestar's routing, request object and exit stack cost more than reading and ans
 is what the handlers see of its Request; what the OpenAPI says of these routes is said of the same functions.
 """
 
+from time import monotonic_ns
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -13,11 +14,13 @@ from litestar.types import Receive, Scope, Send
 
 from dispatcher.api.access import Access, HttpRequest
 from dispatcher.api.answers import Answer, problem_answer, problem_of
+from dispatcher.api.core import Core
 from dispatcher.api.routes.inbox import inbox, receipts
 from dispatcher.api.routes.messages import dispatch, dispatch_batch
 from dispatcher.errors import Kind, Problem
 
 HANDLERS = (dispatch, dispatch_batch, inbox, receipts)
+TRACED = (dispatch, dispatch_batch)
 
 
 class _Address(NamedTuple):
@@ -81,8 +84,10 @@ def too_large() -> Problem:
 class HotLane:
     """Serves :data:`HANDLERS`; knows by method and path whether a request is one for it."""
 
-    def __init__(self, app: Litestar, access: Access, max_body: int) -> None:
+    def __init__(self, app: Litestar, access: Access, max_body: int, core: Core) -> None:
         self._app = app
+        self._traces = core.traces
+        self._clock = core.clock
         self._access = access
         self._handlers: dict[tuple[str, str], tuple[HTTPRouteHandler, str, int]] = {
             (str(method), path): (handler, path, _limit(handler, max_body))
@@ -99,11 +104,18 @@ class HotLane:
         handler, template, limit = found
         cast("dict[str, Any]", scope)["path_template"] = template
         request = cast("HttpRequest", HotRequest(scope, receive, self._app, handler, limit))
+        begun = None
+        if self._traces is not None and handler in TRACED:
+            begun = self._traces.begin(request.headers.get("traceparent", ""), self._clock(), monotonic_ns())
+            request.state.trace = begun.context.pack() if begun is not None else None
         try:
             await self._access.admit(request)
             answer: Answer = await handler.fn(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem
             answer = problem_answer(problem_of(request, error))
+        caller = getattr(request.state, "caller", None)
+        if begun is not None and self._traces is not None and caller is not None:  # strangers leave no spans
+            self._traces.answered(begun, method, template, answer.status, monotonic_ns(), caller.app)
         await answer(scope, receive, send)
         return True
 

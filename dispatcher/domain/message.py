@@ -61,6 +61,7 @@ class Message(Struct, frozen=True, array_like=True, kw_only=True):
     params: dict[str, Any] | None = None
     not_before: Millis | None = None
     texts: tuple[LocalTexts, ...] | None = None  #: of a template, by locale; the first is for everybody else
+    trace: bytes | None = None  #: see :class:`dispatcher.domain.trace.TraceContext`; None: nobody records it
 
     @property
     def lane(self) -> Lane:

@@ -114,6 +114,7 @@ class DispatchRequest(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     #: the template's texts, rendered by the core; no content of the caller's
     texts: tuple[LocalTexts, ...] = ()
+    trace: bytes | None = None  #: no content either: where its spans stand
 
     @property
     def recipients(self) -> int:

@@ -193,6 +193,7 @@ def build_message(app: str, request: DispatchRequest, now: Millis) -> Message:
         params=request.params or None,
         not_before=request.not_before,
         texts=request.texts or None,
+        trace=request.trace,
     )
 
 

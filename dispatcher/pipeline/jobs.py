@@ -193,6 +193,8 @@ async def settle(jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
         ready.update(settled.ready)
         if settled.late:
             parts.telemetry.late_send(Path(job.claim.queue.name), settled.late)
+        if parts.traces is not None:
+            parts.traces.worked(job.draft, job.contents, parts, parts.clock())
     untried: dict[int, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.untried:

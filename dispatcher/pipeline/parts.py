@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dispatcher.domain.clock import DAY, Clock, Millis
 from dispatcher.domain.ids import IdKey
@@ -23,6 +23,9 @@ from dispatcher.ports.push_caps import PushCaps
 from dispatcher.ports.sms_guard import SmsGuard
 from dispatcher.ports.telemetry import Telemetry
 from dispatcher.ports.throttle import Throttle
+
+if TYPE_CHECKING:
+    from dispatcher.pipeline.traces import Traces
 
 
 class Providers(Protocol):
@@ -97,3 +100,4 @@ class Parts:
     clock: Clock
     rules: Rules
     circuits: Circuits = field(default_factory=OpenCircuits)
+    traces: "Traces | None" = None  #: where tracing is on

@@ -44,6 +44,8 @@ async def plan(claims: Sequence[Claim], parts: Parts, now: Millis) -> set[Queue]
             _plan_home(draft, claim, contents, known, shelf, shared, parts, now)
             settled = await parts.homes.settle(draft.build(), now)
             ready.update(settled.ready)
+            if parts.traces is not None:
+                parts.traces.worked(draft, contents, parts, parts.clock())
     return ready
 
 

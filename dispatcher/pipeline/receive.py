@@ -9,11 +9,12 @@ from dispatcher.domain.delivery import Cursor, Phase, Proof
 from dispatcher.domain.ids import AttemptRef, DeliveryRef, parse_attempt_id
 from dispatcher.domain.journal import carrier_entry, receipt_entry, write_entry
 from dispatcher.domain.paths import Path
-from dispatcher.domain.receipt import Receipt
+from dispatcher.domain.receipt import EVENT_NAMES, Receipt
 from dispatcher.domain.requests import Counts, ReceiptItem
 from dispatcher.pipeline.gather import Gatherer
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.sightings import Sightings
+from dispatcher.pipeline.traces import Seen
 from dispatcher.ports.homes import Applied, Members
 from dispatcher.ports.messages import StoredMessage
 
@@ -157,6 +158,7 @@ class Receiver:
     ) -> None:
         marks: dict[tuple[str, str, Proof], list[str]] = defaultdict(list)
         rows: dict[int, list[tuple[int, int, Proof, Path | None, bool, bool]]] = defaultdict(list)
+        seen: list[Seen] = []
         for one, receipt, result in zip(batch, receipts, applied, strict=True):
             if receipt is None or isinstance(result, Exception) or not result.known:
                 continue
@@ -171,6 +173,10 @@ class Receiver:
                 rows[receipt.delivery.home].append(
                     (place, result.track, receipt.event, result.path, result.inferred, result.confirmed)
                 )
+                if self._parts.traces is not None:
+                    seen.append(_seen(receipt, result))
+        if self._parts.traces is not None:
+            self._parts.traces.received(seen, self._parts)
         entries = [(home, write_entry(receipt_entry(now, found))) for home, found in rows.items()]
         if entries:
             await self._parts.homes.append_journal(entries)
@@ -196,11 +202,16 @@ class Receiver:
                 row = (attempt.delivery.place, attempt.track, Proof.DELIVERED, Path.SMS, False, applied.confirmed)
                 entry = write_entry(receipt_entry(now, [row], source=f"carrier:{status}"))
                 await self._parts.homes.append_journal([(attempt.delivery.home, entry)])
+                if self._parts.traces is not None:
+                    self._parts.traces.received([_seen(receipt, applied)], self._parts)
             return applied
         if failed:
             await self._hasten(attempt, now)
         entry = write_entry(carrier_entry(now, attempt.delivery.place, attempt.track, status))
         await self._parts.homes.append_journal([(attempt.delivery.home, entry)])
+        if self._parts.traces is not None:
+            told = Seen(delivery=attempt.delivery, track=attempt.track, event=f"sms {status}", at=now, path=Path.SMS)
+            self._parts.traces.received([told], self._parts)
         return None
 
     async def _hasten(self, attempt: AttemptRef, now: Millis) -> None:
@@ -220,6 +231,18 @@ class Receiver:
             attempt = parse_attempt_id(attempt_id)
             if attempt is not None:
                 await self._hasten(attempt, now)
+
+
+def _seen(receipt: Receipt, applied: Applied) -> Seen:
+    return Seen(
+        delivery=receipt.delivery,
+        track=applied.track,
+        event=EVENT_NAMES[receipt.event],
+        at=receipt.at,
+        path=applied.path,
+        attempted_at=applied.attempted_at,
+        confirmed=applied.confirmed,
+    )
 
 
 def _own_delivery(message: StoredMessage | None, user_id: str) -> DeliveryRef | None:

@@ -1,6 +1,7 @@
 """Collects what follows from one claim's work on one home, and writes it in one go."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from dispatcher.domain.clock import Millis, rfc3339
 from dispatcher.domain.delivery import Cursor, End, Phase
@@ -110,6 +111,11 @@ class Draft:
                 shared={"held": True, "reason": decision.reason, "held_until": rfc3339(decision.due)},
             )
         )
+
+    @property
+    def noted(self) -> Sequence[Entry]:
+        """What was written down, in order."""
+        return self._journal
 
     @property
     def empty(self) -> bool:

@@ -58,8 +58,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_up(parent: Path, flags: Sequence[str] = ()) -> Iterator[RunningUp]:
-    """A `pushpath up` on *parent*/.data; stopped, and its data gone, afterwards."""
+def running_up(parent: Path, flags: Sequence[str] = (), **settings: str) -> Iterator[RunningUp]:
+    """A `pushpath up` on *parent*/.data; stopped, and its data gone, afterwards. *settings*: variables of its own."""
     data = parent / ".data"
     log = parent / "up.out"
     with log.open("wb") as output:
@@ -67,7 +67,7 @@ def running_up(parent: Path, flags: Sequence[str] = ()) -> Iterator[RunningUp]:
             command("up", "--data", str(data), "--ports", "auto", *flags),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(),
+            env=environment(**settings),
             cwd=parent,
         )
     try:

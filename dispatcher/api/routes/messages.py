@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import get, post
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dispatcher.api.access import HttpRequest, backend_of, door_of
 from dispatcher.api.answers import Answer, answer, core_of, path_id
@@ -63,6 +64,7 @@ async def dispatch(request: HttpRequest) -> Answer:
     read_query(request.scope["query_string"], NoParams)
     now = core.clock()
     wanted = _allowed(to_dispatch(decode(await request.body(), MessageIn), now), door_of(request))
+    wanted = _traced(wanted, request)
     if wanted.dry_run:
         return answer(await core.dry_run(backend.app, wanted))
     (result,) = await core.accept(backend.app, [wanted], now)
@@ -91,7 +93,7 @@ async def dispatch_batch(request: HttpRequest) -> Answer:
     now = core.clock()
     raws = decode(await request.body(), BatchIn, parts=True).messages
     door = door_of(request)
-    read = [_read(bytes(raw), now, door) for raw in raws]
+    read = [_read(bytes(raw), now, door, request) for raw in raws]
     recipients = sum(item.recipients for item in read if isinstance(item, DispatchRequest))
     if recipients > MAX_BATCH_RECIPIENTS:
         raise Problem.invalid("messages", f"at most {MAX_BATCH_RECIPIENTS} recipients a batch, these are {recipients}")
@@ -110,9 +112,15 @@ def _allowed(wanted: DispatchRequest, door: AppDoor) -> DispatchRequest:
     return wanted
 
 
-def _read(raw: bytes, now: Millis, door: AppDoor) -> DispatchRequest | Problem:
+def _traced(wanted: DispatchRequest, request: HttpRequest) -> DispatchRequest:
+    """The same, under the request's span where it has one."""
+    trace: bytes | None = getattr(request.state, "trace", None)
+    return wanted if trace is None else replace(wanted, trace=trace)
+
+
+def _read(raw: bytes, now: Millis, door: AppDoor, request: HttpRequest) -> DispatchRequest | Problem:
     try:
-        return _allowed(to_dispatch(decode(raw, MessageIn), now), door)
+        return _traced(_allowed(to_dispatch(decode(raw, MessageIn), now), door), request)
     except Problem as problem:
         return problem
 

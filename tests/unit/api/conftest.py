@@ -21,6 +21,7 @@ from dispatcher.domain.template import Template
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Kind, Problem
 from dispatcher.pipeline.recall import Recalled
+from dispatcher.pipeline.traces import Traces
 from dispatcher.ports.directory import (
     ApiKey,
     App,
@@ -358,6 +359,7 @@ class MemoryCore:
         self.settings = settings
         self.now = NOW
         self.metrics = Metrics()
+        self.traces: Traces | None = None
         self.draining = asyncio.Event()
         self.apps = MemoryApps()
         self.directory = MemoryDirectory()
