@@ -4,10 +4,9 @@ A phone never has an API key. The token names app, user, device and binding epoc
 device's is for the caller to ask. HS256 (RFC 7518, 3.2); any other header is refused over its bytes.
 """
 
-import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from binascii import a2b_base64, b2a_base64
 from hashlib import blake2b, sha256
+from hmac import compare_digest
 
 import msgspec
 
@@ -15,6 +14,8 @@ from dispatcher.domain.clock import SECOND, Millis
 
 MAX_TTL_S = 24 * 3600
 _HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class _Claims(msgspec.Struct, kw_only=True):
@@ -29,8 +30,7 @@ class _Claims(msgspec.Struct, kw_only=True):
 _decode = msgspec.json.Decoder(_Claims).decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceIdentity:
+class DeviceIdentity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who holds a device token."""
 
     app: str
@@ -49,18 +49,27 @@ class BadToken(ValueError):
 
 
 class DeviceTokens:
-    """Mints and reads device tokens. Never prints its key."""
+    """Mints and reads device tokens. Never prints its key.
 
-    __slots__ = ("_key",)
+    The key's two halves of HMAC (RFC 2104, 4) are hashed once: a gateway checks twenty thousand tokens a second.
+    """
+
+    __slots__ = ("_inner", "_key", "_outer")
 
     def __init__(self, secret: bytes) -> None:
         self._key = blake2b(secret, digest_size=32, person=b"pushpath-devtok").digest()
+        block = self._key.ljust(64, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
     def __repr__(self) -> str:
         return "DeviceTokens(...)"
 
     def _sign(self, signed: bytes) -> bytes:
-        return urlsafe_b64encode(hmac.digest(self._key, signed, sha256)).rstrip(b"=")
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(signed)
+        outer.update(inner.digest())
+        return _encoded(outer.digest())
 
     def mint(self, identity: DeviceIdentity, now: Millis) -> str:
         """A token for *identity* until its ``expires_at``."""
@@ -72,17 +81,17 @@ class DeviceTokens:
             exp=identity.expires_at // SECOND,
             iat=now // SECOND,
         )
-        signed = _HEADER + b"." + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
+        signed = _HEADER + b"." + _encoded(msgspec.json.encode(claims))
         return (signed + b"." + self._sign(signed)).decode()
 
     def read(self, token: str, now: Millis) -> DeviceIdentity:
         """Who *token* names; raises :class:`BadToken`."""
         head, _, signature = token.encode(errors="replace").rpartition(b".")
         header, _, payload = head.partition(b".")
-        if header != _HEADER or not hmac.compare_digest(self._sign(head), signature):
+        if header != _HEADER or not compare_digest(self._sign(head), signature):
             raise BadToken("invalid")
         try:
-            claims = _decode(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+            claims = _decode(a2b_base64(payload.translate(_STANDARD) + b"=="))
         except (ValueError, msgspec.MsgspecError):
             raise BadToken("invalid") from None
         if claims.exp * SECOND <= now:
@@ -94,3 +103,8 @@ class DeviceTokens:
             epoch=claims.epoch,
             expires_at=claims.exp * SECOND,
         )
+
+
+def _encoded(data: bytes) -> bytes:
+    """Base64url without padding (RFC 7515, 2)."""
+    return b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=")

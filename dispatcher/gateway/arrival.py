@@ -13,6 +13,9 @@ from dispatcher.protocol.frames import Codec
 from dispatcher.protocol.handshake import answer_upgrade
 from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
 
+_CONNECTED = Count.CONNECTED.value
+_UPGRADED = Count.UPGRADED.value
+
 
 class Arrival(asyncio.Protocol):
     """Reads requests one at a time. ``poll``: the one being served; ``place``: the device's place between polls."""
@@ -30,7 +33,7 @@ class Arrival(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         desk = self.desk
         desk.pressure.connections += 1
-        desk.counters[Count.CONNECTED] += 1
+        desk.counters[_CONNECTED] += 1
         if desk.pressure.overfull:
             desk.counters[Count.REFUSED] += 1
             self.transport.abort()
@@ -100,7 +103,8 @@ class Arrival(asyncio.Protocol):
         desk = self.desk
         desk.unclaimed.discard(self)
         desk.deadlines.drop(self)
-        desk.polls.leave(self)
+        if self.place is not None or self.poll is not None:
+            desk.polls.leave(self)
 
     def _read(self, data: bytes | bytearray) -> None:
         if self.transport.is_closing():
@@ -152,7 +156,7 @@ class Arrival(asyncio.Protocol):
         line = Line(desk, transport, codec)
         transport.set_protocol(line)
         transport.write(head)
-        desk.counters[Count.UPGRADED] += 1
+        desk.counters[_UPGRADED] += 1
         if rest:
             line.data_received(rest)
 

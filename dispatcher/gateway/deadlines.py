@@ -27,9 +27,11 @@ class Deadlines:
 
     def put(self, timed: Timed, at: Millis) -> None:
         """Sets or moves *timed*'s deadline."""
+        bucket = -(-at // GRAIN)
+        if bucket <= self._seen:
+            bucket = self._seen + 1
         if timed.bucket:
             self.drop(timed)
-        bucket = max(-(-at // GRAIN), self._seen + 1)
         timed.bucket = bucket
         waiting = self._buckets.get(bucket)
         if waiting is None:

@@ -25,11 +25,16 @@ from dispatcher.protocol.wire import (
     close_payload,
     encode_frame,
     read_close,
+    whole_text,
 )
 
 #: Plain texts: an enum's member is hashed by Python code, and these are counted for every message.
 _SENT = Count.SENT.value
 _DROPPED = Count.DROPPED.value
+_ONLINE = Count.ONLINE.value
+_CAUGHT_UP = Count.CAUGHT_UP.value
+#: What a transport buffers before it says so, where nothing else is set.
+_USUAL_HIGH = 64 * 1024
 #: Bytes taken from one device at a time before its budget is asked again.
 _SLICE = 16 * 1024
 #: Codes after which the device is not expected back soon, so no grace is due.
@@ -40,6 +45,7 @@ class Line(asyncio.Protocol):
     """The socket's end. Holds the session; the session holds who it is.
 
     ``choked``: since when the device takes nothing more (0: it does). ``ended``: the code the line ended with.
+    ``reader``: there only while the bytes of a message are not whole, or the stream ended.
     """
 
     __slots__ = (
@@ -61,7 +67,7 @@ class Line(asyncio.Protocol):
         self.desk = desk
         self.transport = transport
         self.codec = codec
-        self.reader = FrameReader(masked=True, limit=MAX_FRAME)
+        self.reader: FrameReader | None = None
         self.session: AwaitingHello | Hailed | Syncing | Live = AwaitingHello(desk.now)
         self.bucket = 0
         self.choked: Millis = 0
@@ -70,8 +76,9 @@ class Line(asyncio.Protocol):
         self.ended = 0
         self.spent = 0
         self.spent_in = 0
-        high = min(64 * 1024, desk.settings.slow_bytes)
-        transport.set_write_buffer_limits(high=high, low=high // 4)
+        high = desk.settings.slow_bytes
+        if high < _USUAL_HIGH:
+            transport.set_write_buffer_limits(high=high, low=high // 4)
         desk.deadlines.put(self, self.session.deadline)
 
     # The socket's side
@@ -149,19 +156,20 @@ class Line(asyncio.Protocol):
         if isinstance(self.session, (Live, Syncing)):
             self.write(Recall(message_id))
 
-    def paged(self, page: Catchup, now: Millis) -> Read | None:
-        """What a read found; returns the read that has to follow."""
+    def paged(self, page: Catchup, now: Millis, greeting: Sequence[Effect] = ()) -> Read | None:
+        """What a read found, behind the *greeting* if there is one; returns the read that has to follow."""
         session = self.session
         if self.ended or not isinstance(session, (Live, Syncing)):
             return None
-        was_live = isinstance(session, Live)
-        self.session, effects = session.page(
+        after, effects = session.page(
             self.codec, page.entries, more=page.more, online=page.online, last_seq=page.last_seq, now=now
         )
-        self.desk.counters[Count.CAUGHT_UP] += len(page.entries)
-        if not was_live and isinstance(self.session, Live):
-            self.desk.counters[Count.ONLINE] += 1
-        return self.apply(effects)
+        if after is not session:
+            self.session = after
+            self.desk.counters[_ONLINE] += 1
+        if page.entries:
+            self.desk.counters[_CAUGHT_UP] += len(page.entries)
+        return self.apply([*greeting, *effects] if greeting else effects)
 
     def apply(self, effects: Sequence[Effect]) -> Read | None:
         """Does what the session asks. A read is returned, for whoever asked; a choked line's waits."""
@@ -169,10 +177,10 @@ class Line(asyncio.Protocol):
         pieces: list[bytes] = []
         opcode = TEXT if self.codec.text else BINARY
         for effect in effects:
-            if isinstance(effect, Write):
-                pieces.append(encode_frame(opcode, effect.payload))
-            elif isinstance(effect, Reply):
+            if isinstance(effect, Reply):
                 pieces.append(encode_frame(opcode, self.codec.encode(effect.frame)))
+            elif isinstance(effect, Write):
+                pieces.append(encode_frame(opcode, effect.payload))
             elif isinstance(effect, Read):
                 wanted = effect
             else:
@@ -215,7 +223,11 @@ class Line(asyncio.Protocol):
         elif isinstance(self.session, AwaitingHello):
             self.apply(self.session.tick(now))
         elif isinstance(self.session, Hailed):
-            self.farewell(CloseCode.TRY_LATER, "overloaded", self.desk.pressure.come_back_s())
+            until = self.session.heard_at + self.desk.settings.open_within
+            if now < until:  # the deadline was the hello's, and the hello came in time
+                self.desk.deadlines.put(self, until)
+            else:
+                self.farewell(CloseCode.TRY_LATER, "overloaded", self.desk.pressure.come_back_s())
 
     def unthrottle(self, rest: bytes) -> None:
         """Hears again what had to wait."""
@@ -230,7 +242,16 @@ class Line(asyncio.Protocol):
     # Inside
 
     def _hear(self, data: bytes) -> None:
-        for opcode, payload in self.reader.feed(data):
+        reader = self.reader
+        if reader is None:
+            text = whole_text(data, MAX_FRAME)
+            if text is not None:
+                self._frame(TEXT, text)
+                return
+            reader = FrameReader(masked=True, limit=MAX_FRAME)
+        events = reader.feed(data)
+        self.reader = None if reader.idle else reader
+        for opcode, payload in events:
             if opcode <= BINARY:
                 self._frame(opcode, payload)
             elif opcode == CLOSE:
@@ -294,7 +315,6 @@ class Line(asyncio.Protocol):
             answer = session.receive(frame, desk.clock(), desk.manners)
             if isinstance(answer, Hailed):
                 self.session = answer
-                desk.deadlines.put(self, desk.now + desk.settings.open_within)
                 desk.openings.open(self, answer)
             else:
                 self.apply((answer,))

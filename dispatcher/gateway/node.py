@@ -73,7 +73,7 @@ class Node:
             known, desk.life = desk.life, life
             if known:
                 logger.warning("the hot store has a new life; lines are placed and read anew")
-            desk.openings.relive(list(desk.hub), life)
+            desk.openings.new_life(life)
 
     async def release(self) -> None:
         """Ends the lease."""

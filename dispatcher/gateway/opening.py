@@ -1,28 +1,46 @@
-"""From a verified hello to online: binding, presence, inbox, in batches over the hellos that wait.
+"""From a verified hello to online: binding, line, inbox, in batches over the hellos that wait.
 
-Failure policy: where a store does not answer, the device is sent away with a time to come back (1013); its presence,
-if it was registered already, lapses or is dropped.
+Two questions a batch: the profiles; then each device takes its line and looks into its inbox in one step. Failure
+policy: where a store does not answer, the device is sent away with a time to come back (1013); its presence, if it was
+registered already, lapses or is dropped.
 """
 
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import Struct
+
+from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Profile
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.line import Line
-from dispatcher.ports.inboxes import CatchupAsk
+from dispatcher.ports.inboxes import Catchup, CatchupAsk
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.presence import Line as Attachment
 from dispatcher.ports.presence import Presence
 from dispatcher.protocol.close_codes import CloseCode
-from dispatcher.protocol.effects import Read
+from dispatcher.protocol.effects import Effect, Read
 from dispatcher.protocol.server_session import Hailed, Live, Syncing, relive
 
 logger = logging.getLogger("pushpath.gateway")
 
-BATCH = 128
+BATCH = 256
+
+
+class Taking(Struct, gc=False):
+    """A session about to take its device's line. ``hailed`` None: it was let in before, in another life of the store.
+
+    ``revision``: of the profile by which the device was found bound; ``greeting`` goes out with the first page.
+    """
+
+    line: Line
+    session: Syncing
+    read: Read
+    greeting: Sequence[Effect] = ()
+    hailed: Hailed | None = None
+    revision: int | None = None
 
 
 class Openings:
@@ -57,8 +75,22 @@ class Openings:
         self._desk.counters[Count.REREAD] += 1
         self._queue([(line, read)])
 
+    def new_life(self, life: int) -> None:
+        """The hot store has a new life: every line is placed again, and what is unproven is replayed.
+
+        A line whose first look is under way compares lives when its answer comes.
+        """
+        self.relive(
+            [
+                line
+                for line in self._desk.hub
+                if isinstance(line.session, Live) or (isinstance(line.session, Syncing) and line.session.begun)
+            ],
+            life,
+        )
+
     def relive(self, lines: Sequence[Line], life: int) -> None:
-        """The hot store has a new life: registers *lines* again and replays what is unproven."""
+        """Places *lines* in the store's new life."""
         for start in range(0, len(lines), BATCH):
             batch = lines[start : start + BATCH]
             self._desk.chores.start("relive", lambda batch=batch: self._relive(batch, life))  # type: ignore[misc]
@@ -72,64 +104,60 @@ class Openings:
             self._batches -= 1
 
     async def _open_all(self, batch: list[tuple[Line, Hailed]]) -> None:
-        """Looks up bindings, registers, looks again: a device that moves meanwhile is found by one or the other side.
+        """Looks up bindings, then lets the devices take their lines.
 
-        Whoever moves a device writes its profile first and then asks who holds it; we register first and then read
-        the profile, so one of us sees the other.
+        Whoever moves a device writes its profile first and then asks who holds it; we register and read the profile's
+        revision in one step, so one of us sees the other.
         """
-        desk = self._desk
         try:
-            life = await desk.inboxes.epoch()
             profiles = await self._profiles(batch)
-            opened = {
-                line: (hailed, read)
-                for line, hailed in batch
-                if not line.ended and self._bound(line, hailed, profiles)
-                for read in [self._admit(line, hailed, life)]
-            }
-            held = [(line, *opened[line]) for line in await self._place(list(opened))]
-            again = await self._profiles([(line, hailed) for line, hailed, _ in held])
+            takings: list[Taking] = []
+            for line, hailed in batch:
+                if not line.ended and (profile := self._bound(line, hailed, profiles)) is not None:
+                    taking = self._admit(line, hailed, profile.rev)
+                    if taking is not None:
+                        takings.append(taking)
+            await self._take(takings)
         except Exception:  # noqa: BLE001 - logged and answered there
             self._failed("hellos could not be looked up", [line for line, _ in batch])
-            return
-        self._queue(
-            [
-                (line, read)
-                for line, hailed, read in held
-                if not line.ended and self._bound(line, hailed, again) and read is not None
-            ]
-        )
 
-    async def _profiles(self, batch: list[tuple[Line, Hailed]]) -> dict[tuple[str, str], Profile]:
+    async def _profiles(self, batch: Iterable[tuple[Line, Hailed]]) -> dict[tuple[str, str], Profile]:
         by_app: dict[str, set[str]] = {}
         for _, hailed in batch:
-            by_app.setdefault(hailed.identity.app, set()).add(hailed.identity.user_id)
+            identity = hailed.identity
+            users = by_app.get(identity.app)
+            if users is None:
+                by_app[identity.app] = {identity.user_id}
+            else:
+                users.add(identity.user_id)
         found: dict[tuple[str, str], Profile] = {}
         for app, users in by_app.items():
             profiles = await self._desk.profiles.get(app, list(users))
-            found.update(((app, user_id), profile) for user_id, profile in profiles.items())
+            for user_id, profile in profiles.items():
+                found[app, user_id] = profile
         return found
 
-    def _bound(self, line: Line, hailed: Hailed, profiles: Mapping[tuple[str, str], Profile]) -> bool:
-        """Whether the device is bound as its token says; says farewell where it is not."""
+    def _bound(self, line: Line, hailed: Hailed, profiles: Mapping[tuple[str, str], Profile]) -> Profile | None:
+        """The profile by which the device is bound as its token says; says farewell where it is not."""
         identity = hailed.identity
         profile = profiles.get((identity.app, identity.user_id))
-        device = profile.device(identity.device_id) if profile is not None else None
-        if device is None:
-            line.farewell(CloseCode.MOVED, "device_unknown")
-        elif device.epoch != identity.epoch:
-            line.farewell(CloseCode.MOVED, "moved")
-        else:
-            return True
-        return False
+        if profile is not None:
+            for device in profile.devices:
+                if device.device_id == identity.device_id:
+                    if device.epoch == identity.epoch:
+                        return profile
+                    line.farewell(CloseCode.MOVED, "moved")
+                    return None
+        line.farewell(CloseCode.MOVED, "device_unknown")
+        return None
 
-    def _admit(self, line: Line, hailed: Hailed, life: int) -> Read | None:
+    def _admit(self, line: Line, hailed: Hailed, revision: int) -> Taking | None:
         """Makes the session and takes the device's place on this node."""
         desk = self._desk
         if desk.draining:
             line.farewell(CloseCode.GOING_AWAY, "draining", desk.pressure.come_back_s(desk.settings.drain_spread_s))
             return None
-        session, effects = hailed.admit(desk.next_session(), life, desk.now, desk.manners)
+        session, greeting, read = hailed.admit(desk.next_session(), desk.life, desk.now, desk.manners)
         session.app = desk.hub.app(session.app)
         line.session = session
         desk.deadlines.drop(line)
@@ -138,52 +166,84 @@ class Openings:
             held = previous.session
             moved = isinstance(held, (Live, Syncing)) and held.user_id != session.user_id
             previous.farewell(*((CloseCode.MOVED, "moved") if moved else (CloseCode.REPLACED, "replaced")))
-        return line.apply(effects)
+        return Taking(line, session, read, (greeting,), hailed, revision)
 
-    async def _place(self, lines: Sequence[Line]) -> list[Line]:
-        """Registers the sessions' presence and has those they replace closed; returns the lines still there."""
+    async def _take(self, takings: Sequence[Taking]) -> None:
+        """Registers the sessions, has those they replace closed, and begins with what their inboxes hold."""
         desk = self._desk
         now = desk.clock()
-        sessions = [
-            (line, session)
-            for line in lines
-            for session in [line.session]
-            if isinstance(session, (Live, Syncing)) and not line.ended
+        node = desk.node
+        asks = [
+            CatchupAsk(
+                app=session.app,
+                user_id=session.user_id,
+                device_id=session.device_id,
+                session=session.session,
+                after=taking.read.after,
+                limit=taking.read.limit,
+                line=Presence(
+                    device_id=session.device_id,
+                    node=node,
+                    session=session.session,
+                    line=Attachment.SYNCING,
+                    foreground=session.foreground,
+                    since=now,
+                ),
+            )
+            for taking in takings
+            for session in (taking.session,)
         ]
-        before = await desk.presences.register_many(
-            [
-                (
-                    session.app,
-                    session.user_id,
-                    Presence(
-                        device_id=session.device_id,
-                        node=desk.node,
-                        session=session.session,
-                        line=Attachment.SYNCING,
-                        foreground=session.foreground,
-                        since=now,
-                    ),
-                )
-                for _, session in sessions
-            ]
-        )
-        placed: list[Line] = []
+        pages = await desk.inboxes.catch_up_many(asks, now) if asks else []
+        doubted: list[tuple[Taking, Catchup]] = []
         elsewhere: dict[str, list[BusFrame]] = {}
-        for (line, session), previous in zip(sessions, before, strict=True):
-            if line.ended:
+        for taking, page in zip(takings, pages, strict=True):
+            session = taking.session
+            previous = page.replaced
+            if taking.line.ended:
                 # It left while it was being registered: what its end dropped was not there yet.
                 self._drop(session)
-                continue
-            placed.append(line)
-            if previous is None or previous.session == session.session:
-                continue
-            if previous.node == desk.node:
-                desk.polls.replaced(session.app, session.device_id, previous.session)
-            elif previous.line is not Attachment.LOST:
-                elsewhere.setdefault(previous.node, []).append(replaced(session.app, session.user_id, previous))
+            elif taking.hailed is not None and page.revision != taking.revision:
+                doubted.append((taking, page))
+            else:
+                self._begin(taking, page, now)
+            if previous is not None and previous.session != session.session:
+                if previous.node == node:
+                    desk.polls.replaced(session.app, session.device_id, previous.session)
+                elif previous.line is not Attachment.LOST:
+                    elsewhere.setdefault(previous.node, []).append(replaced(session.app, session.user_id, previous))
         if elsewhere:
             await desk.bus.send(elsewhere)
-        return placed
+        if doubted:
+            await self._look_again(doubted)
+
+    async def _look_again(self, doubted: Sequence[tuple[Taking, Catchup]]) -> None:
+        """The profile changed between look and line, or the store let go of it."""
+        asked = [(taking.line, taking.hailed) for taking, _ in doubted if taking.hailed is not None]
+        profiles = await self._profiles(asked)
+        now = self._desk.clock()
+        for taking, page in doubted:
+            line, hailed = taking.line, taking.hailed
+            if not line.ended and hailed is not None and self._bound(line, hailed, profiles) is not None:
+                self._begin(taking, page, now)
+
+    def _begin(self, taking: Taking, page: Catchup, now: Millis) -> None:
+        """Greets the device and sends the first page, in one write."""
+        line, session = taking.line, taking.session
+        if line.session is not session:
+            return  # placed anew meanwhile: its own look is under way
+        life = page.epoch if page.epoch != session.life else self._desk.life
+        if life != session.life:
+            line.apply(taking.greeting)
+            self.relive([line], life)
+            return
+        self._passed(session, page)
+        again = line.paged(page, now, taking.greeting)
+        if again is not None:
+            self._queue([(line, again)])
+
+    def _passed(self, session: Live | Syncing, page: Catchup) -> None:
+        if page.passed:
+            self._desk.acks.passed(session.app, session.user_id, session.device_id, tuple(page.passed))
 
     def _drop(self, session: Live | Syncing) -> None:
         desk = self._desk
@@ -192,18 +252,17 @@ class Openings:
         desk.chores.start("drop", lambda: desk.presences.drop(app, user_id, device_id, own, now, lost=True))
 
     async def _relive(self, lines: Sequence[Line], life: int) -> None:
-        wanted: dict[Line, Read | None] = {}
+        takings: list[Taking] = []
         for line in lines:
             session = line.session
             if isinstance(session, (Live, Syncing)) and not line.ended and session.life != life:
-                line.session, effects = relive(session, life)
-                wanted[line] = line.apply(effects)
+                anew, read = relive(session, life)
+                line.session = anew
+                takings.append(Taking(line, anew, read))
         try:
-            placed = await self._place(list(wanted))
+            await self._take(takings)
         except Exception:  # noqa: BLE001 - logged and answered there
-            self._failed("presence could not be registered", list(wanted))
-            return
-        self._queue([(line, read) for line in placed for read in [wanted[line]] if read is not None])
+            self._failed("presence could not be registered", [taking.line for taking in takings])
 
     def _queue(self, reads: Iterable[tuple[Line, Read]]) -> None:
         self._reads.extend(reads)
@@ -247,13 +306,12 @@ class Openings:
             self._failed("inboxes could not be read", [line for line, _ in lines])
             return
         for (line, session), page in zip(lines, pages, strict=True):
-            if page.passed:
-                desk.acks.passed(session.app, session.user_id, session.device_id, tuple(page.passed))
             if line.session is not session:
                 continue  # placed anew meanwhile: its own read is under way
             if page.epoch != session.life:
                 self.relive([line], page.epoch)
                 continue
+            self._passed(session, page)
             again = line.paged(page, now)
             if again is not None:
                 self._reads.append((line, again))

@@ -158,9 +158,9 @@ class Rehearsal:
         self.ids = IdKey(b"rehearsal ids")
         self.tokens = DeviceTokens(b"rehearsal tokens")
         self.presences = MemoryPresences()
-        self.inboxes = MemoryInboxes(self.presences, clock)
-        self.bus = MemoryNodeBus()
         self.profiles = MemoryProfiles()
+        self.inboxes = MemoryInboxes(self.presences, clock, self.profiles)
+        self.bus = MemoryNodeBus()
         self.books = Books(self.ids, self.inboxes)
         self.pull = MemoryPull(self.ids, self.inboxes, self.books)
         self._places = 0

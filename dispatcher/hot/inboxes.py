@@ -12,6 +12,7 @@ import msgspec
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
+from dispatcher.hot.presence import presence_value, read_presence
 from dispatcher.hot.store import HotStore
 from dispatcher.ports.inboxes import Catchup, CatchupAsk, InboxEntry
 
@@ -83,11 +84,12 @@ class RedisInboxes:
             left = asks[len(replies) :]
             args: list[Any] = []
             for ask in left:
-                args += (ask.device_id, ask.session or "", _text(ask.after), ask.limit, _text(ask.floor))
+                line = "" if ask.line is None else presence_value(ask.line)
+                args += (ask.device_id, ask.session or "", _text(ask.after), ask.limit, _text(ask.floor), line)
             tags = [self._store.user(ask.app, ask.user_id) for ask in left]
             replies += await self._store.run("inbox_catch_up", tags, args, state=False)
         epoch = await self.epoch() if asks else 0
-        return [_catchup(reply, epoch) for reply in replies]
+        return [_catchup(ask.device_id, reply, epoch) for ask, reply in zip(asks, replies, strict=True)]
 
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
         await self.mark_many(app, [(user_id, proof, deliveries)])
@@ -122,18 +124,21 @@ class RedisInboxes:
         await self._store.client.delete(*(tag + part for part in ("q", "p", "o", "b", "x", "l", "on", "prof")))
 
 
-def _catchup(reply: list[Any], epoch: int) -> Catchup:
-    rows = iter(reply[4:])
+def _catchup(device_id: str, reply: list[Any], epoch: int) -> Catchup:
+    last_seq, more, online, passed, before, revision = reply[:6]
+    rows = iter(reply[6:])
     return Catchup(
         epoch=epoch,
         entries=[
             InboxEntry(seq=int(seq), delivery_id=delivery_id.decode(), body=body)
             for delivery_id, seq, body in zip(rows, rows, rows, strict=True)
         ],
-        more=bool(reply[1]),
-        passed=[delivery_id.decode() for delivery_id in reply[3]],
-        online=bool(reply[2]),
-        last_seq=int(reply[0]),
+        more=bool(more),
+        passed=[delivery_id.decode() for delivery_id in passed],
+        online=bool(online),
+        last_seq=int(last_seq),
+        replaced=read_presence(device_id, before) if before else None,
+        revision=int(revision, 16) if revision else None,
     )
 
 

@@ -14,17 +14,9 @@ class RedisPresences:
         self._store = store
 
     async def register(self, app: str, user_id: str, presence: Presence) -> Presence | None:
-        return (await self.register_many([(app, user_id, presence)]))[0]
-
-    async def register_many(self, lines: Sequence[tuple[str, str, Presence]]) -> list[Presence | None]:
-        if not lines:
-            return []
-        tags = [self._store.user(app, user_id) for app, user_id, _ in lines]
-        args: list[str] = []
-        for _, _, presence in lines:
-            args += (presence.device_id, _value(presence))
-        before = await self._store.run("presence_register", tags, args, state=False)
-        return [_read(presence.device_id, held) for (_, _, presence), held in zip(lines, before, strict=True)]
+        args = (presence.device_id, presence_value(presence))
+        held = await self._store.run("presence_register", [self._store.user(app, user_id)], args, state=False)
+        return read_presence(presence.device_id, held)
 
     async def set_foreground(self, app: str, user_id: str, device_id: str, session: str, foreground: bool) -> None:
         await self._run(app, user_id, "foreground", device_id, session, "1" if foreground else "0")
@@ -39,7 +31,7 @@ class RedisPresences:
         reply = await self._store.run("presence_of", tags, (), state=False) if tags else ()
         rows = iter(reply)
         for place, device, value in zip(rows, rows, rows, strict=True):
-            line = _read(device.decode(), value)
+            line = read_presence(device.decode(), value)
             if line is not None:
                 lines[user_ids[place - 1]].append(line)
                 if line.line is not Line.LOST:
@@ -81,12 +73,14 @@ class RedisPresences:
         return held
 
 
-def _value(presence: Presence) -> str:
+def presence_value(presence: Presence) -> str:
+    """A line as the store keeps it."""
     foreground = "1" if presence.foreground else "0"
     return f"{presence.session}|{presence.node}|{presence.line.value}|{foreground}|{presence.since}"
 
 
-def _read(device_id: str, value: bytes) -> Presence | None:
+def read_presence(device_id: str, value: bytes) -> Presence | None:
+    """What :func:`presence_value` wrote; None for nothing."""
     if not value:
         return None
     session, node, line, foreground, since = value.decode().split("|")

@@ -5,15 +5,16 @@ microseconds), so nothing can appear below a cursor that was read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
+from dispatcher.ports.presence import Presence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxEntry:
+class InboxEntry(Struct, frozen=True, kw_only=True, gc=False):
     """One message in one inbox. ``body``: the frame's JSON members, passed through (see domain.message.Message)."""
 
     seq: int
@@ -21,12 +22,13 @@ class InboxEntry:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catchup:
+class Catchup(Struct, frozen=True, kw_only=True, gc=False):
     """What a device has not stored yet.
 
     ``passed``: deliveries its cursor newly covered, which it thereby proves. ``online``: nothing was left, and the
-    session's presence was flipped to online in the same script.
+    session's presence was flipped to online in the same script. Where the device took its line with this look:
+    ``replaced``, the line it had before, and ``revision``, the user's profile as the store had it at that moment (None:
+    it holds none).
     """
 
     epoch: int
@@ -35,11 +37,15 @@ class Catchup:
     passed: Sequence[str]
     online: bool
     last_seq: int
+    replaced: Presence | None = None
+    revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatchupAsk:
-    """One device's question; see :meth:`Inboxes.catch_up`."""
+class CatchupAsk(Struct, frozen=True, kw_only=True, gc=False):
+    """One device's question; see :meth:`Inboxes.catch_up`.
+
+    ``line``: the device takes this line first, in the same step: the newest session wins. Its session is ``session``.
+    """
 
     app: str
     user_id: str
@@ -48,6 +54,7 @@ class CatchupAsk:
     after: int | None
     limit: int
     floor: int | None = None
+    line: Presence | None = None
 
 
 class Inboxes(Protocol):

@@ -1,9 +1,10 @@
 """Which gateway node holds a device now; valid only while that node's short lease lives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from dispatcher.domain.clock import Millis
 
@@ -17,8 +18,7 @@ class Line(StrEnum):
     LOST = "lost"  #: gone since ``since``; reconnecting for one grace, then offline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
+class Presence(Struct, frozen=True, kw_only=True, gc=False):
     """One device's line. A LOST one carries the session it lost."""
 
     device_id: str
@@ -34,9 +34,6 @@ class Presences(Protocol):
 
     async def register(self, app: str, user_id: str, presence: Presence) -> Presence | None:
         """The newest session wins; returns the one it replaced, for its node to close (4002)."""
-
-    async def register_many(self, lines: Sequence[tuple[str, str, Presence]]) -> list[Presence | None]:
-        """:meth:`register` for many, in order, in one round trip: (app, user_id, presence)."""
 
     async def set_foreground(self, app: str, user_id: str, device_id: str, session: str, foreground: bool) -> None:
         """Ignored where *session* is no longer the device's."""

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from binascii import b2a_base64
 from hashlib import sha1
 
 from dispatcher.protocol.frames import CODECS, JSON, Codec
@@ -10,7 +11,7 @@ from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 _KEY_FIELD = b"\r\nSec-WebSocket-Key: "
-_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==\Z")  # the base64 of 16 bytes
+_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==\Z")  # the base64 of 16 bytes
 
 
 class HandshakeFailed(ConnectionError):
@@ -22,9 +23,9 @@ class HandshakeFailed(ConnectionError):
         self.retry_after_s = retry_after_s
 
 
-def accept_key(key: str) -> str:
+def accept_key(key: bytes) -> bytes:
     """``Sec-WebSocket-Accept`` for a client's key (4.2.2)."""
-    return b64encode(sha1(key.encode() + _MAGIC, usedforsecurity=False).digest()).decode()
+    return b2a_base64(sha1(key + _MAGIC, usedforsecurity=False).digest(), newline=False)
 
 
 def answer_upgrade(request: Request) -> tuple[bytes, Codec]:
@@ -36,7 +37,7 @@ def answer_upgrade(request: Request) -> tuple[bytes, Codec]:
         raise BadRequest(426, "this address speaks WebSocket")
     if request.fields.get("sec-websocket-version") != "13":
         raise BadRequest(426, "WebSocket version 13 is spoken here")
-    key = request.fields.get("sec-websocket-key", "")
+    key = request.fields.get("sec-websocket-key", "").encode("latin-1")
     if _KEY.match(key) is None:
         raise BadRequest(400, "Sec-WebSocket-Key is not 16 bytes of base64")
     offered = [part.strip() for part in request.fields.get("sec-websocket-protocol", "").split(",") if part.strip()]
@@ -44,7 +45,7 @@ def answer_upgrade(request: Request) -> tuple[bytes, Codec]:
     if offered and codec is None:
         raise BadRequest(400, f"subprotocols spoken here: {', '.join(CODECS)}")
     chosen = f"Sec-WebSocket-Protocol: {codec.name}\r\n" if codec else ""
-    return _SWITCHING + f"{accept_key(key)}\r\n{chosen}\r\n".encode(), codec or JSON
+    return b"%b%b\r\n%b\r\n" % (_SWITCHING, accept_key(key), chosen.encode()), codec or JSON
 
 
 class Upgrades:
@@ -69,7 +70,7 @@ class Upgrades:
         if known is None or _KEY.match(key) is None:
             return None
         request, codec, tail = known
-        return request, b"%b%b%b" % (_SWITCHING, accept_key(key).encode(), tail), codec, used
+        return request, b"%b%b%b" % (_SWITCHING, accept_key(key), tail), codec, used
 
     def keep(self, data: bytes, request: Request, head: bytes, codec: Codec) -> None:
         """Remembers that *request*, read from *data*, was answered with *head*."""
@@ -80,13 +81,13 @@ class Upgrades:
             self._known[cut[1]] = (request, codec, head[len(_SWITCHING) + 28 :])
 
 
-def _cut(data: bytes) -> tuple[str, bytes, int] | None:
+def _cut(data: bytes) -> tuple[bytes, bytes, int] | None:
     """A head's key, the head without it, and its length."""
     end = data.find(b"\r\n\r\n", 0, 1_024) + 4
     at = data.find(_KEY_FIELD, 0, end) + len(_KEY_FIELD)
     if end < 4 or at < len(_KEY_FIELD) or data[at + 24 : at + 26] != b"\r\n":
         return None
-    return data[at : at + 24].decode("latin-1"), data[:at] + data[at + 24 : end], end
+    return data[at : at + 24], data[:at] + data[at + 24 : end], end
 
 
 def ask_upgrade(host: str, target: str, key: bytes, codec: Codec) -> bytes:
@@ -115,7 +116,7 @@ def read_upgrade(data: bytes | bytearray, key: bytes, codec: Codec) -> int | Non
     if status != "101":
         after = fields.get("retry-after", "")
         raise HandshakeFailed(int(status), reason, int(after) if after.isdigit() else None)
-    if fields.get("sec-websocket-accept") != accept_key(b64encode(key).decode()):
+    if fields.get("sec-websocket-accept", "").encode("latin-1") != accept_key(b64encode(key)):
         raise HandshakeFailed(101, "the server did not prove that it speaks WebSocket")
     if fields.get("sec-websocket-protocol") != codec.name or "sec-websocket-extensions" in fields:
         raise HandshakeFailed(101, "the server chose what was not offered")

@@ -66,7 +66,7 @@ class AwaitingHello:
                 cursor = read_cursor(manners.ids, frame.cursor, identity.app, identity.user_id)
             except ForeignCursor:
                 return Farewell(CloseCode.UNPARSABLE, "foreign_cursor")
-        return Hailed(identity=identity, cursor=cursor, foreground=frame.state == "foreground")
+        return Hailed(identity=identity, cursor=cursor, foreground=frame.state == "foreground", heard_at=now)
 
     def tick(self, now: Millis) -> Sequence[Effect]:
         """Ends a line that says no hello in time."""
@@ -79,15 +79,18 @@ class Hailed(Struct, frozen=True, kw_only=True):
     identity: DeviceIdentity
     cursor: InboxCursor | None
     foreground: bool
+    heard_at: Millis
 
-    def admit(self, session: str, life: int, now: Millis, manners: Manners) -> "tuple[Syncing, Sequence[Effect]]":
-        """The session of a device whose binding was looked up. *life*: the hot store's epoch.
+    def admit(self, session: str, life: int, now: Millis, manners: Manners) -> "tuple[Syncing, Reply, Read]":
+        """The session of a device whose binding was looked up, its greeting, its first read.
 
-        A cursor of another life says nothing about this one: what is unproven is replayed.
+        *life*: the hot store's epoch. A cursor of another life says nothing about this one: what is unproven is
+        replayed.
         """
         after = self.cursor.seq if self.cursor is not None and self.cursor.epoch == life else None
         syncing = Syncing(self, session, life, after, now, manners)
-        return syncing, (
+        return (
+            syncing,
             Reply(Welcome(session, manners.heartbeat_s)),
             Read(after, None, FIRST_PAGE if after is None else PAGE),
         )
@@ -120,6 +123,11 @@ class Syncing(KnownLine):
         self.manners = manners
         self.more: bool | None = None  # as the first page had it
         self.fruitless = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a page was sent on this line."""
+        return self.more is not None
 
     def message(
         self,
@@ -247,7 +255,7 @@ class Live(KnownLine):
         return self, effects
 
 
-def relive(line: Syncing | Live, life: int) -> tuple[Syncing, Sequence[Effect]]:
+def relive(line: Syncing | Live, life: int) -> tuple[Syncing, Read]:
     """The hot store lost its memory and has a new life: what is unproven there is replayed on this line."""
     syncing = Syncing.__new__(Syncing)
     for name in KnownLine.__slots__:
@@ -258,7 +266,7 @@ def relive(line: Syncing | Live, life: int) -> tuple[Syncing, Sequence[Effect]]:
     syncing.reading = True
     syncing.more = None
     syncing.fruitless = 0
-    return syncing, (Read(None, None, FIRST_PAGE),)
+    return syncing, Read(None, None, FIRST_PAGE)
 
 
 Session = AwaitingHello | Syncing | Live

@@ -66,6 +66,25 @@ def read_close(payload: bytes) -> tuple[int, str]:
     return int.from_bytes(payload[:2], "big"), payload[2:].decode(errors="replace")
 
 
+def whole_text(data: bytes, limit: int) -> bytes | None:
+    """The payload where *data* is one whole masked ASCII text message, nothing before and nothing behind it.
+
+    Nearly all that a device ever sends is: such bytes need no reader. None for everything else, right or wrong.
+    """
+    if len(data) < 7 or data[0] != 0x81:
+        return None
+    size = data[1] - 0x80
+    start = 6
+    if size >= 126:
+        size = data[2] << 8 | data[3] if size == 126 else 0
+        start = 8 if size >= 126 else 1  # a length not in its shortest form never fits below
+    if not 0 < size <= limit or len(data) != size + start:
+        return None
+    key = (data[start - 4 : start] * (size + 3 >> 2))[:size]
+    payload = (int.from_bytes(data[start:], "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+    return payload if payload.isascii() else None
+
+
 class FrameReader:
     """Reads one direction of one connection. *masked*: whether the peer has to mask (clients must, servers must not).
 
@@ -83,22 +102,14 @@ class FrameReader:
         self._parts: bytearray | None = None  # its fragments so far
         self._text: Callable[[bytes, bool], str] | None = None  # its UTF-8 check
 
+    @property
+    def idle(self) -> bool:
+        """Whether it stands between messages and holds nothing: then another reader may go on."""
+        return self._kind == -1 and self._tail is None
+
     def feed(self, data: bytes) -> list[WireEvent]:
         """Events in *data* and what was left before. After a close or a fault nothing more comes."""
         tail = self._tail
-        # Nearly all there is: one whole masked text message, nothing before and nothing behind it.
-        if tail is None and self._kind == -1 and self._masked and len(data) > 6 and data[0] == 0x81:
-            size = data[1] - 0x80
-            start = 6
-            if size == 126:
-                size = data[2] << 8 | data[3]
-                start = 8 if size >= 126 else 1  # a length not in its shortest form never fits below
-            if size > 0 and len(data) == size + start and size <= self._limit:
-                key = (data[start - 4 : start] * (size + 3 >> 2))[:size]
-                word = int.from_bytes(data[start:], "little") ^ int.from_bytes(key, "little")
-                payload = word.to_bytes(size, "little")
-                if payload.isascii():
-                    return [(TEXT, payload)]
         if self._kind == -2:
             return []
         if tail is not None:

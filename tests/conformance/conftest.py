@@ -57,9 +57,9 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
         ledger = Ledger({})
         now = time.time_ns() // 1_000_000
         if request.param == "memory":
-            presences = MemoryPresences()
-            inboxes = MemoryInboxes(presences)
-            return Ports(inboxes, presences, MemoryNodeBus(), MemoryProfiles(ledger.load), ledger, now)
+            presences, profiles = MemoryPresences(), MemoryProfiles(ledger.load)
+            inboxes = MemoryInboxes(presences, profiles=profiles)
+            return Ports(inboxes, presences, MemoryNodeBus(), profiles, ledger, now)
         store = HotStore(request.getfixturevalue("hot_store_url"))
         stores.append(store)
         return Ports(

@@ -1,11 +1,12 @@
 """What every implementation of the inbox port promises."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dispatcher.domain.delivery import Proof
+from dispatcher.domain.device import Profile
 from dispatcher.ports.inboxes import CatchupAsk
 from dispatcher.ports.presence import Line, Presence
 
@@ -135,6 +136,32 @@ async def test_many_devices_catch_up_at_once_each_with_its_own_answer(ports: Any
     assert await line(ports) is Line.ONLINE
     assert {page.epoch for page in pages} == {last.epoch}
     assert await ports.inboxes.catch_up_many([], ports.now) == []
+
+
+async def test_many_devices_take_their_lines_with_the_look_and_learn_whom_they_replaced(ports: Any) -> None:
+    await ports.presences.hold_node("n", ports.now, 10_000)
+    await ports.profiles.put([Profile(app="a", user_id="li", rev=7)])
+    await register(ports, "s1")
+    await fill(ports, "1", user_id="wang")
+    takes = [("li", "p", "s2"), ("wang", "q", "s3"), ("li", "p", "s4"), ("li", "r", "s5")]
+    lines = [
+        Presence(device_id=device, node="n", session=session, line=Line.SYNCING, foreground=True, since=ports.now)
+        for _, device, session in takes
+    ]
+    asks = [
+        CatchupAsk(app="a", user_id=user, device_id=device, session=session, after=None, limit=200, line=line)
+        for (user, device, session), line in zip(takes, lines, strict=True)
+    ]
+    pages = await ports.inboxes.catch_up_many(asks, ports.now)
+    assert [page.replaced.session if page.replaced else None for page in pages] == ["s1", None, "s2", None]
+    assert [page.revision for page in pages] == [7, None, 7, 7]
+    assert [page.online for page in pages] == [True, False, True, True]  # what waits for wang comes first
+    held = await ports.presences.of_users("a", ["li", "wang"], ports.now)
+    assert {(one.session, one.line) for lines in held.values() for one in lines} == {
+        ("s4", Line.ONLINE),
+        ("s5", Line.ONLINE),
+        ("s3", Line.SYNCING),
+    }
 
 
 async def test_pages_go_back_from_the_newest_and_new_arrivals_shift_none(ports: Any) -> None:

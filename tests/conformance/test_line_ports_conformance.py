@@ -1,8 +1,9 @@
 """What every implementation of presence, node bus and profiles promises."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from dispatcher.domain.device import Device, Platform, Profile
 from dispatcher.ports.node_bus import BusFrame
@@ -23,26 +24,6 @@ async def test_the_newest_session_wins_and_learns_whom_it_replaced(ports: Any) -
     assert await ports.presences.register("a", "li", presence("s1")) is None
     assert await ports.presences.register("a", "li", presence("s2")) == presence("s1")
     assert await held(ports) == [presence("s2")]
-
-
-async def test_many_devices_take_their_lines_at_once_and_each_learns_whom_it_replaced(ports: Any) -> None:
-    await ports.presences.hold_node("n1", ports.now, 10_000)
-    await ports.presences.register("a", "wang", presence("s1", device_id="q"))
-    lines = [
-        ("a", "li", presence("s2")),
-        ("b", "li", presence("s3")),
-        ("a", "wang", presence("s4", device_id="q")),
-        ("a", "li", presence("s5")),
-    ]
-    assert await ports.presences.register_many(lines) == [
-        None,
-        None,
-        presence("s1", device_id="q"),
-        presence("s2"),
-    ]
-    assert await held(ports) == [presence("s5")]
-    assert await held(ports, "wang") == [presence("s4", device_id="q")]
-    assert await ports.presences.register_many([]) == []
 
 
 async def test_an_older_sessions_end_never_touches_the_newer_one(ports: Any) -> None:

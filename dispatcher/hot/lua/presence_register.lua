@@ -1,12 +1,8 @@
--- Devices take their lines: the newest session wins.
--- KEYS: a user tag each. ARGV: device, value each. A value: session|node|line|foreground|since.
--- Reply: the values before, '' for none.
-local call = redis.call
-local out = {}
-for i = 1, #KEYS do
-  local key, device = KEYS[i] .. 'on', ARGV[2 * i - 1]
-  out[i] = call('HGET', key, device) or ''
-  call('HSET', key, device, ARGV[2 * i])
-  call('EXPIRE', key, 691200)
-end
-return out
+-- A device takes its line: the newest session wins.
+-- KEYS[1] user tag. ARGV: device, value. A value: session|node|line|foreground|since. Reply: the value before, '' for
+--   none.
+local key = KEYS[1] .. 'on'
+local before = redis.call('HGET', key, ARGV[1]) or ''
+redis.call('HSET', key, ARGV[1], ARGV[2])
+redis.call('EXPIRE', key, 691200)
+return before

@@ -8,6 +8,7 @@ import msgspec
 from dispatcher.domain.clock import Millis, system_clock
 from dispatcher.domain.delivery import Proof
 from dispatcher.hot.memory.presence import MemoryPresences
+from dispatcher.hot.memory.profiles import MemoryProfiles
 from dispatcher.ports.inboxes import Catchup, CatchupAsk, InboxEntry
 
 NEWEST_KEPT = 200
@@ -45,10 +46,19 @@ class _Inbox:
 
 
 class MemoryInboxes:
-    """The port :class:`~dispatcher.ports.inboxes.Inboxes`. *presences*: where the switch to online is written."""
+    """The port :class:`~dispatcher.ports.inboxes.Inboxes`.
 
-    def __init__(self, presences: MemoryPresences, clock: Callable[[], Millis] = system_clock) -> None:
+    *presences*: where lines are taken and the switch to online is written; *profiles*: whose revisions are told.
+    """
+
+    def __init__(
+        self,
+        presences: MemoryPresences,
+        clock: Callable[[], Millis] = system_clock,
+        profiles: MemoryProfiles | None = None,
+    ) -> None:
         self._presences = presences
+        self._profiles = profiles
         self._clock = clock
         self._inboxes: dict[tuple[str, str], _Inbox] = {}
         self.life = 1
@@ -96,40 +106,51 @@ class MemoryInboxes:
         now: Millis,
         floor: int | None = None,
     ) -> Catchup:
-        inbox = self._inbox(app, user_id)
-        passed: list[str] = []
-        if after is not None and after > inbox.last:
-            after = None  # of the future: as if none
-        if after is not None:
-            covered = (entry.delivery_id for entry in inbox.up_to(after))
-            passed = [delivery_id for delivery_id in covered if delivery_id in inbox.unproven][:PASSED_AT_ONCE]
-        if after is None and floor is None:
-            waiting = [entry for entry in inbox.entries if entry.delivery_id in inbox.unproven]
-            more = len(waiting) > limit
-            found = waiting[-limit:]
-        else:
-            waiting = inbox.above(max(after or 0, floor or 0))
-            more = len(waiting) > limit
-            found = waiting[:limit]
-        online = False
-        if session and not found:
-            online = self._presences.turn_online(app, user_id, device_id, session)
-        return Catchup(epoch=self.life, entries=found, more=more, passed=passed, online=online, last_seq=inbox.last)
+        ask = CatchupAsk(
+            app=app, user_id=user_id, device_id=device_id, session=session, after=after, limit=limit, floor=floor
+        )
+        return self._look(ask)
 
     async def catch_up_many(self, asks: Sequence[CatchupAsk], now: Millis) -> list[Catchup]:
-        return [
-            await self.catch_up(
-                ask.app,
-                ask.user_id,
-                device_id=ask.device_id,
-                session=ask.session,
-                after=ask.after,
-                limit=ask.limit,
-                now=now,
-                floor=ask.floor,
-            )
-            for ask in asks
-        ]
+        return [self._look(ask) for ask in asks]
+
+    def _look(self, ask: CatchupAsk) -> Catchup:
+        app, user_id, after, floor, limit = ask.app, ask.user_id, ask.after, ask.floor, ask.limit
+        replaced = revision = None
+        if ask.line is not None:
+            replaced = self._presences.register_now(app, user_id, ask.line)
+            revision = self._profiles.revision(app, user_id) if self._profiles is not None else None
+        found: list[InboxEntry] = []
+        passed: list[str] = []
+        more, last = False, 0
+        inbox = self._inboxes.get((app, user_id))
+        if inbox is not None:
+            last = inbox.last
+            if after is not None and after > last:
+                after = None  # of the future: as if none
+            if after is not None:
+                covered = (entry.delivery_id for entry in inbox.up_to(after))
+                passed = [delivery_id for delivery_id in covered if delivery_id in inbox.unproven][:PASSED_AT_ONCE]
+            if after is None and floor is None:
+                waiting = [entry for entry in inbox.entries if entry.delivery_id in inbox.unproven]
+                found = waiting[-limit:]
+            else:
+                waiting = inbox.above(max(after or 0, floor or 0))
+                found = waiting[:limit]
+            more = len(waiting) > limit
+        online = False
+        if ask.session and not found:
+            online = self._presences.turn_online(app, user_id, ask.device_id, ask.session)
+        return Catchup(
+            epoch=self.life,
+            entries=found,
+            more=more,
+            passed=passed,
+            online=online,
+            last_seq=last,
+            replaced=replaced,
+            revision=revision,
+        )
 
     async def mark(self, app: str, user_id: str, deliveries: Sequence[str], proof: Proof) -> None:
         self.mark_now(app, user_id, deliveries, proof)

@@ -1,7 +1,8 @@
 """Presence in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from dispatcher.domain.clock import Millis
 from dispatcher.ports.presence import Line, Presence
@@ -16,13 +17,14 @@ class MemoryPresences:
         self._watched: dict[str, Millis] = {}
 
     async def register(self, app: str, user_id: str, presence: Presence) -> Presence | None:
+        return self.register_now(app, user_id, presence)
+
+    def register_now(self, app: str, user_id: str, presence: Presence) -> Presence | None:
+        """:meth:`register` without waiting."""
         held = self._held.setdefault((app, user_id), {})
         previous = held.get(presence.device_id)
         held[presence.device_id] = presence
         return previous
-
-    async def register_many(self, lines: Sequence[tuple[str, str, Presence]]) -> list[Presence | None]:
-        return [await self.register(app, user_id, presence) for app, user_id, presence in lines]
 
     async def set_foreground(self, app: str, user_id: str, device_id: str, session: str, foreground: bool) -> None:
         presence = self._own(app, user_id, device_id, session)

@@ -26,3 +26,8 @@ class MemoryProfiles:
             held = self._held.get((profile.app, profile.user_id))
             if held is None or held.rev <= profile.rev:
                 self._held[profile.app, profile.user_id] = profile
+
+    def revision(self, app: str, user_id: str) -> int | None:
+        """The revision held now, None for none."""
+        held = self._held.get((app, user_id))
+        return held.rev if held is not None else None

@@ -264,6 +264,33 @@ async def test_a_hot_store_that_lost_its_memory_is_noticed_and_replayed(stage: A
     assert (await phone.hear())["message_id"] == "m-next"
 
 
+@pytest.mark.parametrize("noticed", [False, True], ids=["before the look", "between look and answer"])
+async def test_a_store_that_loses_its_memory_while_a_phone_connects_holds_it_all_the_same(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    world, gateway = stage.world, stage.gateways[0]
+    token = await world.bind("li", "phone-1")
+    look = world.inboxes.catch_up_many
+
+    async def lost(*args: Any) -> Any:
+        monkeypatch.setattr(world.inboxes, "catch_up_many", look)
+        pages = await look(*args) if noticed else None
+        world.inboxes.lose(2)
+        world.append("li", "m-rebuilt")
+        if noticed:
+            await gateway.node.hold()
+        return pages or await look(*args)
+
+    monkeypatch.setattr(world.inboxes, "catch_up_many", lost)
+    phone = await stage.phone(token=token)
+    frames = await phone.hear_until("caught_up")
+    assert [frame.get("message_id", frame["t"]) for frame in frames] == ["welcome", "m-rebuilt", "caught_up"]
+    await world.presences.hold_node(gateway.desk.node, stage.clock(), 4_000)
+    assert (await line_of(stage)).line is Line.ONLINE
+    await world.dispatch("li", "m-next")
+    assert (await phone.hear())["message_id"] == "m-next"
+
+
 async def test_receipts_are_kept_until_the_stores_take_them(stage: Any) -> None:
     phone = await stage.phone()
     await phone.hear_until("caught_up")
@@ -285,7 +312,7 @@ async def test_a_store_that_does_not_answer_sends_a_hello_away_with_a_time(
         raise ConnectionError("no store")
 
     token = await stage.world.bind("li", "phone-1")
-    monkeypatch.setattr(stage.world.inboxes, "epoch", broken)
+    monkeypatch.setattr(stage.world.inboxes, "catch_up_many", broken)
     phone = await stage.phone(token=token)
     code, frames = await phone.closed()
     assert (code, frames[0]["code"]) == (1013, "unavailable")
@@ -341,18 +368,21 @@ async def test_a_device_that_moves_in_the_moment_it_connects_is_not_held(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = await stage.world.bind("li", "phone-1")
-    register = stage.world.presences.register
 
-    async def meanwhile(*args: Any) -> Any:
-        await stage.world.bind("li", "phone-1")
-        return await register(*args)
+    def meanwhile(call: Any) -> Any:
+        async def moved(*args: Any) -> Any:
+            await stage.world.bind("li", "phone-1")
+            return await call(*args)
 
-    monkeypatch.setattr(stage.world.presences, "register", meanwhile)
+        return moved
+
+    monkeypatch.setattr(stage.world.inboxes, "catch_up_many", meanwhile(stage.world.inboxes.catch_up_many))
+    monkeypatch.setattr(stage.world.presences, "register", meanwhile(stage.world.presences.register))
     await stage.world.dispatch("li", "m1")
     phone = await stage.phone(token=token)
     code, frames = await phone.closed()
     assert code == 4010
-    assert [frame["t"] for frame in frames] == ["welcome", "bye"]
+    assert [frame["t"] for frame in frames] == ["bye"]
     async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as http:
         url = f"http://127.0.0.1:{stage.gateways[0].port}/v1/inbox?wait=5s"
         stage.world._epochs[APP, "phone-1"] = 0

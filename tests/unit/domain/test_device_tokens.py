@@ -4,6 +4,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hmac import digest
 
+import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,13 @@ def refused(token: str, now: int = NOW) -> str:
 
 def test_a_minted_token_names_app_user_device_and_epoch() -> None:
     assert TOKENS.read(TOKENS.mint(WHO, NOW), NOW) == WHO
+
+
+def test_an_independent_jwt_library_reads_what_we_mint() -> None:
+    claims = jwt.decode(
+        TOKENS.mint(WHO, NOW), TOKENS._key, algorithms=["HS256"], options={"verify_exp": False, "verify_iat": False}
+    )
+    assert (claims["sub"], claims["dev"], claims["exp"]) == ("li", "d1", WHO.expires_at // 1_000)
 
 
 def test_it_ends_at_its_second() -> None:

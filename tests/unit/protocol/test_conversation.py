@@ -153,9 +153,9 @@ class Conversation(RuleBasedStateMachine):
         for wire in [*self.ghosts, self.wire]:
             if wire is not None and isinstance(wire.session, Live | Syncing):
                 wire.page = None
-                wire.session, effects = relive(wire.session, self.inboxes.life)
+                wire.session, read = relive(wire.session, self.inboxes.life)
                 self.place(wire)
-                self.do(wire, effects)
+                self.do(wire, (read,))
 
     # The network
 
@@ -249,9 +249,9 @@ class Conversation(RuleBasedStateMachine):
         if isinstance(session, AwaitingHello):
             hailed = session.receive(frame, NOW, MANNERS)
             assert isinstance(hailed, Hailed)
-            wire.session, effects = hailed.admit(f"s{wire.number}", self.inboxes.life, NOW, MANNERS)
+            wire.session, greeting, read = hailed.admit(f"s{wire.number}", self.inboxes.life, NOW, MANNERS)
             self.place(wire)
-            self.do(wire, effects)
+            self.do(wire, (greeting, read))
         else:
             self.do(wire, session.receive(frame, NOW))
 

@@ -89,7 +89,7 @@ def test_no_bytes_break_the_reader(raw: Any) -> None:
 
 
 def test_the_rfcs_own_key_is_accepted() -> None:
-    assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert accept_key(b"dGhlIHNhbXBsZSBub25jZQ==") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ def hailed(after: str | None = None, **named: Any) -> Hailed:
 
 
 def syncing(after: str | None = None, **named: Any) -> Syncing:
-    session, _ = hailed(after, **named).admit("s1", LIFE, NOW, MANNERS)
+    session, _, _ = hailed(after, **named).admit("s1", LIFE, NOW, MANNERS)
+    assert not session.begun
     return session
 
 
@@ -106,8 +107,8 @@ def test_a_hello_we_do_not_take_says_why(hello: Any, code: CloseCode, word: Any)
     ],
 )
 def test_a_cursor_says_where_reading_starts(given: Any, read: Any) -> None:
-    _, effects = hailed(given).admit("s1", LIFE, NOW, MANNERS)
-    assert list(effects) == [Reply(Welcome("s1", 240)), read]
+    _, greeting, first = hailed(given).admit("s1", LIFE, NOW, MANNERS)
+    assert (greeting, first) == (Reply(Welcome("s1", 240)), read)
 
 
 def test_catch_up_reads_on_until_nothing_is_left_then_turns_live() -> None:
@@ -261,10 +262,10 @@ def test_a_token_of_something_else_ends_the_line(fresh: Any, farewell: Any) -> N
 
 def test_a_new_life_of_the_store_replays_on_the_same_line() -> None:
     session = live(last=10)
-    again, effects = relive(session, LIFE + 1)
+    again, read = relive(session, LIFE + 1)
     assert isinstance(again, Syncing)
     assert (again.session, again.user_id) == ("s1", "li")
-    assert list(effects) == [Read(None, None, FIRST_PAGE)]
+    assert read == Read(None, None, FIRST_PAGE)
     turned, effects = again.page(JSON, [], more=False, online=True, last_seq=40, now=NOW)
     assert isinstance(turned, Live)
     assert only(effects) == Reply(CaughtUp(cursor(40, life=LIFE + 1), False))

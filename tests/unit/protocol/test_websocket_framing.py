@@ -20,6 +20,7 @@ from dispatcher.protocol.wire import (
     close_payload,
     encode_frame,
     read_close,
+    whole_text,
 )
 
 MASK = b"\x37\xfa\x21\x3d"
@@ -191,3 +192,34 @@ def test_a_close_reason_is_cut_at_a_characters_edge() -> None:
 )
 def test_a_close_code_says_what_the_peer_should_do(code: int, advice: Any) -> None:
     assert advice_for(code) is advice
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.builds(
+            lambda first, payload, cut, more: (bytes([first]) + masked(TEXT, payload)[1:])[:cut] + more,
+            st.sampled_from([0x81, 0x81, 0x82, 0x01, 0xC1, 0x88, 0x89]),
+            st.one_of(st.binary(max_size=300), st.text(max_size=90).map(str.encode)),
+            st.sampled_from([None, None, -1, 5]),
+            st.sampled_from([b"", b"", b"\x81", b"\x89\x80abcd"]),
+        ),
+    )
+)
+def test_what_passes_without_a_reader_is_what_a_reader_would_say(data: bytes) -> None:
+    text = whole_text(data, 200)
+    reader = server_reader(200)
+    events = reader.feed(data)
+    if text is not None:
+        assert events == [(TEXT, text)]
+        assert reader.idle
+    elif len(events) == 1 and events[0][0] == TEXT and reader.idle:
+        assert not events[0][1] or not events[0][1].isascii() or len(data) > len(masked(TEXT, events[0][1]))
+
+
+@pytest.mark.parametrize("size", [1, 125, 126, 65_535, 65_536])
+def test_whole_messages_of_every_length_form_are_found(size: int) -> None:
+    data = masked(TEXT, b"a" * size)
+    assert whole_text(data, 65_535) == (b"a" * size if size <= 65_535 else None)
+    assert whole_text(data, size - 1) is None
+    assert whole_text(b"\x81\xfe\x00\x05" + MASK + b"abcde", 65_535) is None  # not the shortest form
