@@ -11,7 +11,9 @@ from dispatcher.domain.clock import Clock, system_clock
 from dispatcher.domain.device_token import DeviceTokens
 from dispatcher.domain.ids import IdKey
 from dispatcher.domain.paths import Path
+from dispatcher.hot.carrier_health import RedisCarrierHealth
 from dispatcher.hot.circuits import RedisCircuits
+from dispatcher.hot.credential_checks import RedisCredentialChecks
 from dispatcher.hot.hold import RedisHold
 from dispatcher.hot.homes import RedisHomes
 from dispatcher.hot.inboxes import RedisInboxes
@@ -100,6 +102,7 @@ class OperatorStores:
     circuits: RedisCircuits
     shelf: RedisShelf
     receipt_watch: RedisReceiptWatch
+    checks: RedisCredentialChecks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +166,10 @@ async def open_stores(
     def registry() -> "Registry":
         from providers.registry import Registry
 
-        return Registry(credentials, bus=bus, public_url=settings.public_url, clock=clock)
+        def health(app: str) -> RedisCarrierHealth:
+            return RedisCarrierHealth(hot, app)
+
+        return Registry(credentials, bus=bus, public_url=settings.public_url, health=health, clock=clock)
 
     vendors = Vendors(registry)
     guard, learning = SqlSmsGuard(engine), RedisLearning(hot, SqlLearned(engine))
@@ -231,6 +237,7 @@ async def open_stores(
             circuits=circuits,
             shelf=RedisShelf(hot),
             receipt_watch=RedisReceiptWatch(hot, shared_facts),
+            checks=RedisCredentialChecks(hot),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
@@ -9,10 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from dispatcher.bootstrap import Stores, open_stores
-from dispatcher.domain.paths import Path
-from dispatcher.sealing import SealBroken
+from dispatcher.credential_check import PATHS, Found, check_of, look_at
 from dispatcher.settings import Settings
-from providers.credentials import BadCredentials, read_credentials
 
 WITHIN_S = 5.0
 
@@ -74,19 +73,22 @@ async def _credentials(stores: Stores) -> list[Finding]:
 
 
 async def credentials_of(stores: Stores, app_id: str) -> list[Finding]:
-    """One finding a vendor path of an app: whether its credentials are there, can be opened and can work."""
-    findings = []
-    for path in (Path.APNS, Path.FCM, Path.SMS):
-        well, said = True, "credentials can be used"
-        sealed = await stores.apps.credentials(app_id, path)
-        try:
-            if sealed is None:
-                said = "no credentials: this path is skipped"
-            else:
-                read_credentials(path, stores.sealer.open(sealed))
-        except SealBroken:
-            well, said = False, "sealed with another secret_key: set previous_secret_keys"
-        except BadCredentials as fault:
-            well, said = False, str(fault)
-        findings.append(Finding(subject=f"{app_id} {path}", well=well, text=said))
-    return findings
+    """What :func:`looked_at` found, as findings."""
+    return [
+        Finding(subject=" ".join(filter(None, (app_id, found.path, found.carrier))), well=found.well, text=found.text)
+        for found in await looked_at(stores, app_id)
+    ]
+
+
+async def looked_at(stores: Stores, app_id: str) -> list[Found]:
+    """One finding a vendor path of an app, or one for each of several carriers: whether its credentials are there, can
+    be opened and can work. What came of it is kept for ``GET /v1/providers`` where the hot store can be reached."""
+    found = []
+    for path in PATHS:
+        sealed, now = await stores.apps.credentials(app_id, path), stores.clock()
+        here = look_at(path, sealed, stores.sealer, now)
+        if sealed is not None:
+            with suppress(RedisError, OSError):
+                await stores.desk.checks.checked(app_id, path, check_of(here, now))
+        found += here
+    return found

@@ -4,14 +4,10 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-import msgspec
-
-from dispatcher.api.operations import AppDoor, CredentialView, Listed, ProviderView
+from dispatcher.api.operations import AppDoor, Listed
 from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import Millis
-from dispatcher.domain.histogram import quantile_s
 from dispatcher.domain.ids import DeliveryRef
-from dispatcher.domain.paths import Path
 from dispatcher.errors import Kind, Problem
 from dispatcher.passwords import Passwords
 from dispatcher.pipeline.accept import Acceptor
@@ -19,18 +15,17 @@ from dispatcher.pipeline.listing import listed
 from dispatcher.pipeline.replay import NotExhausted, NotThere, replay
 from dispatcher.ports.directory import App
 from dispatcher.ports.operations import By, Figure, Replay, Session, Tier, Wanted
+from dispatcher.provider_desk import ProviderDesk
 
-#: Who stands behind a path.
-NAMES = {Path.LONGCONN: "gateway", Path.POLL: "inbox", Path.APNS: "apple", Path.FCM: "google", Path.SMS: "carrier"}
-_OURS = frozenset({Path.LONGCONN, Path.POLL})
 #: A sign-in is renewed so many lives long.
 LIVES = 12
 
 
-class OperatorDesk:
+class OperatorDesk(ProviderDesk):
     """Implements ``dispatcher.api.operations``."""
 
     def __init__(self, stores: Stores, acceptor: Acceptor) -> None:
+        super().__init__(stores)
         self._stores = stores
         self._desk = stores.desk
         self._parts = stores.parts
@@ -115,31 +110,6 @@ class OperatorDesk:
     async def change_app(self, app: App) -> bool:
         return await self._stores.apps.change_app(app)
 
-    async def credentials(self, app: str) -> Sequence[CredentialView]:
-        rows = await self._stores.apps.credential_rows(app)
-        return [
-            CredentialView(path=path, changed_at=changed_at, about=_about(path, self._stores.sealer.open(sealed)))
-            for path, sealed, changed_at in rows
-        ]
-
-    async def put_credentials(self, app: str, path: Path, document: bytes, now: Millis) -> tuple[CredentialView, bool]:
-        from providers.credentials import BadCredentials, read_credentials
-
-        try:
-            read_credentials(path, document)
-        except BadCredentials as fault:
-            raise Problem.invalid(fault.field, fault.problem) from None
-        about = _about(path, document)
-        stored = await self._stores.apps.credentials(app, path)
-        if stored is not None:
-            _same_project(path, _about(path, self._stores.sealer.open(stored)), about)
-        await self._stores.apps.set_credentials(app, path, self._stores.sealer.seal(document), now)
-        await self._desk.circuits.reset(app, path, now)
-        return CredentialView(path=path, changed_at=now, about=about), stored is None
-
-    async def drop_credentials(self, app: str, path: Path) -> bool:
-        return await self._stores.apps.drop_credentials(app, path)
-
     # Looking
 
     async def figures(
@@ -161,29 +131,6 @@ class OperatorDesk:
     def delivery_id(self, app: str, user_id: str, ref: DeliveryRef) -> str:
         return self._parts.ids.delivery_id(ref, app, user_id)
 
-    # Providers
-
-    async def providers(self, app: str, now: Millis) -> Sequence[ProviderView]:
-        views = await self._desk.circuits.view(app, now)
-        configured = {path for path, _, _ in await self._stores.apps.credential_rows(app)} | _OURS
-        return [
-            ProviderView(
-                path=path,
-                name=NAMES[path],
-                configured=path in configured,
-                view=views[path],
-                receipt_s=quantile_s(views[path].receipts, 0.5),
-                receipt_p95_s=quantile_s(views[path].receipts, 0.95),
-            )
-            for path in Path
-        ]
-
-    async def pause(self, app: str, path: Path, by: str, reason: str, now: Millis) -> None:
-        await self._desk.circuits.pause(app, path, by, reason, now)
-
-    async def resume(self, app: str, path: Path) -> None:
-        await self._desk.circuits.resume(app, path)
-
     # Dead letters
 
     async def replays(self, app: str, refs: Sequence[DeliveryRef]) -> Mapping[DeliveryRef, Replay]:
@@ -202,27 +149,6 @@ def _of_user(wanted: Wanted, user_id: str) -> Wanted:
     from dataclasses import replace
 
     return replace(wanted, user_id=user_id)
-
-
-def _about(path: Path, document: bytes) -> dict[str, Any]:
-    """What of credentials is no secret: enough to see which they are."""
-    fields = msgspec.json.decode(document)
-    if path is Path.FCM:
-        account = fields.get("service_account")
-        account = msgspec.json.decode(account) if isinstance(account, str) else account or {}
-        return {"project_id": account.get("project_id"), "client_email": account.get("client_email")}
-    names = ("topic", "key_id", "team_id") if path is Path.APNS else ("carrier", "account_sid", "messaging_service_sid")
-    return {name: fields[name] for name in names if fields.get(name) is not None}
-
-
-def _same_project(path: Path, standing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Tokens belong to a project and a topic: credentials of another one would make all of them useless."""
-    field = {Path.APNS: "topic", Path.FCM: "project_id"}.get(path)
-    if field is not None and standing.get(field) not in {None, wanted.get(field)}:
-        raise Problem.conflict(
-            f"{field} {wanted.get(field)!r} is not that of the stored credentials, {standing[field]!r}: "
-            "the registered tokens belong to that one. Delete those credentials first if it is meant"
-        )
 
 
 def address_text(value: str) -> str:

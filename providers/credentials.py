@@ -222,6 +222,16 @@ def _read_carriers(document: bytes, carriers: list[msgspec.Raw]) -> SmsCarriers:
     return SmsCarriers(carriers=tuple(found))
 
 
+def named_carriers(credentials: Credentials) -> list[tuple[str, CarrierCredentials]]:
+    """The SMS carriers under the names they are told apart by: their kind, with its number where there are several."""
+    found = carriers_of(credentials)
+    kinds = [one.carrier for one in found]
+    return [
+        (one.carrier if kinds.count(one.carrier) == 1 else f"{one.carrier}-{kinds[:place].count(one.carrier) + 1}", one)
+        for place, one in enumerate(found)
+    ]
+
+
 def carriers_of(credentials: Credentials) -> tuple[CarrierCredentials, ...]:
     """The SMS carriers that some credentials name, the preferred one first; none where they are for another path."""
     if isinstance(credentials, SmsCarriers):

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from dispatcher.domain.clock import SECOND, Clock, Millis, system_clock
 from dispatcher.domain.outcome import Outcome, Rejected
 from dispatcher.domain.paths import Path
+from dispatcher.ports.carrier_health import CarrierHealth, OwnCarrierHealth
 from dispatcher.ports.node_bus import NodeBus
 from providers.apns.provider import HOSTS, PRODUCTION, SANDBOX, ApnsProvider
 from providers.apns.signer import Signer
@@ -21,6 +22,7 @@ from providers.credentials import (
     HttpCarrierCredentials,
     SmsCarriers,
     SmsCredentials,
+    named_carriers,
 )
 from providers.credentials import read_credentials as _read
 from providers.fcm.access import AccessTokens
@@ -66,7 +68,8 @@ class _Entry:
 
 
 class Registry:
-    """The providers of one process. *public_url*: of our API, for carriers' callbacks."""
+    """The providers of one process. *public_url*: of our API, for carriers' callbacks; *health*: of an app's
+    carriers."""
 
     def __init__(
         self,
@@ -74,10 +77,12 @@ class Registry:
         *,
         bus: NodeBus,
         public_url: str,
+        health: Callable[[str], CarrierHealth] = lambda _: OwnCarrierHealth(),
         clock: Clock = system_clock,
     ) -> None:
         self._source = source
         self._public_url = public_url
+        self._health = health
         self._clock = clock
         self._entries: dict[tuple[str, Path], _Entry] = {}
         self._locks: dict[tuple[str, Path], asyncio.Lock] = {}
@@ -122,7 +127,7 @@ class Registry:
 
     def _build(self, key: tuple[str, Path], document: bytes) -> Provider:
         try:
-            return build_provider(_read(key[1], document), self._public_url)
+            return build_provider(_read(key[1], document), self._public_url, self._health(key[0]))
         except BadCredentials as fault:
             _log.error("stored credentials cannot work", extra={"app": key[0], "path": key[1], "problem": str(fault)})
             return Misconfigured(str(fault))
@@ -143,8 +148,11 @@ class Registry:
             await provider.close()
 
 
-def build_provider(credentials: Credentials, public_url: str) -> Provider:
-    """A provider of its own, outside any registry; inside a running loop. Raises BadCredentials."""
+def build_provider(credentials: Credentials, public_url: str, health: CarrierHealth | None = None) -> Provider:
+    """A provider of its own, outside any registry; inside a running loop. Raises BadCredentials.
+
+    *health*: who of several carriers rests; None: only this provider knows.
+    """
     match credentials:
         case ApnsCredentials():
             return _apns(credentials)
@@ -169,9 +177,11 @@ def build_provider(credentials: Credentials, public_url: str) -> Provider:
                 public_url=public_url,
             )
         case SmsCarriers():
-            return Carriers(
-                [Carrier(name=one.carrier, provider=build_provider(one, public_url)) for one in credentials.carriers]
-            )
+            carriers = [
+                Carrier(name=name, provider=build_provider(one, public_url))
+                for name, one in named_carriers(credentials)
+            ]
+            return Carriers(carriers, health)
 
 
 def _apns(credentials: ApnsCredentials) -> ApnsProvider:

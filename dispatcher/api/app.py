@@ -22,6 +22,7 @@ from dispatcher.api.routes import (
     operations,
     operators,
     people,
+    providers,
     strategies,
     templates,
     users,
@@ -40,6 +41,7 @@ ROUTES = (
     *apps.ROUTES,
     *operators.ROUTES,
     *looking.ROUTES,
+    *providers.ROUTES,
     *operations.ROUTES,
 )
 

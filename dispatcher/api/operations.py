@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
+from dispatcher.ports.carrier_health import Rest
 from dispatcher.ports.circuits import PathView
+from dispatcher.ports.credential_checks import Check
 from dispatcher.ports.directory import App
 from dispatcher.ports.operations import (
     Block,
@@ -22,6 +24,7 @@ from dispatcher.ports.operations import (
     Tier,
     Wanted,
 )
+from dispatcher.ports.throttle import Brakes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +66,22 @@ class CredentialView:
     path: Path
     changed_at: Millis | None
     about: Mapping[str, Any]
+    check: Check | None = None  #: the last one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierView:
+    """One of an app's SMS carriers, the preferred one first. *rest*: it is asked last until that ends."""
+
+    name: str
+    about: Mapping[str, Any]
+    rest: Rest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """One provider of an app. *receipt_s*: median seconds from hand-over to proof lately."""
+    """One provider of an app. *receipt_s*: median seconds from hand-over to proof lately; *quota*: requests a minute
+    that the vendor allows, where it says."""
 
     path: Path
     name: str
@@ -75,6 +89,10 @@ class ProviderView:
     view: PathView
     receipt_s: float | None
     receipt_p95_s: float | None
+    brakes: Brakes = Brakes()  # noqa: RUF009 - frozen
+    quota: int | None = None
+    credentials: CredentialView | None = None
+    carriers: Sequence[CarrierView] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +144,9 @@ class Operations(Protocol):
 
     async def drop_credentials(self, app: str, path: Path) -> bool:
         """False where there are none."""
+
+    async def check_credentials(self, app: str, path: Path, now: Millis) -> CredentialView | None:
+        """Opens and reads what is stored and keeps what came of it; asks no vendor. None where there are none."""
 
     # Looking
 

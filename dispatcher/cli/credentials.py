@@ -45,6 +45,9 @@ def set_credentials(
           or topic, certificate_pem, certificate_key_pem
     fcm:  FILE is the Firebase service account as Google gave it
     sms:  account_sid, auth_token, from_number or messaging_service_sid (Twilio)
+          or carrier=http, endpoint, token, secret, sender (any carrier behind a small HTTP door)
+          or FILE with {"carriers": [...]}, several of those, the preferred one first
+    all:  endpoint and ca_file reach another end than the vendor's
 
     \b
     pushpath credentials set shop apns --field topic=com.example.im --field key_id=ABC123DEFG \\
@@ -86,20 +89,25 @@ def set_credentials(
 @config_option
 @json_option
 def check_credentials(app_id: str, config: Path | None, as_json: bool) -> None:
-    """Say for each path whether the stored credentials can be opened and used. Asks no vendor."""
-    from dispatcher.doctor import Finding, credentials_of
+    """Say for each path, and each of several SMS carriers, whether the stored credentials can be opened and used.
 
-    async def work(stores: "Stores") -> list[Finding] | None:
-        return None if await stores.apps.app(app_id) is None else await credentials_of(stores, app_id)
+    Asks no vendor. GET /v1/providers shows when this was last done and what came of it.
+    """
+    from dispatcher.credential_check import Found
+    from dispatcher.doctor import looked_at
+
+    async def work(stores: "Stores") -> list[Found] | None:
+        return None if await stores.apps.app(app_id) is None else await looked_at(stores, app_id)
 
     findings = with_stores(config, work)
     if findings is None:
         raise click.ClickException(f"There is no app {app_id!r}; see pushpath apps list.")
     if as_json:
-        show([{"path": one.subject.split()[-1], "well": one.well, "text": one.text} for one in findings])
+        show([{"path": one.path, "carrier": one.carrier, "well": one.well, "text": one.text} for one in findings])
     else:
         for one in findings:
-            click.echo(f"{'ok  ' if one.well else 'BAD '} {one.subject.split()[-1]}: {one.text}")
+            name = f"{one.path} {one.carrier}" if one.carrier else one.path
+            click.echo(f"{'ok  ' if one.well else 'BAD '} {name}: {one.text}")
     if not all(one.well for one in findings):
         raise SystemExit(1)
 

@@ -23,8 +23,11 @@ from dispatcher.domain.paths import Path
 from dispatcher.hot.store import HotStore
 from dispatcher.ports.circuits import WINDOW, Gate, PathView
 from dispatcher.ports.shared_facts import PathHealth, SharedFacts
+from strategies.watch import ENOUGH_USUAL, Watch
 
 SLOT: Millis = 30 * SECOND
+#: Slots of the last minute: the one under way and the two before it.
+MINUTE_SLOTS = 3
 #: How long one process takes an open gate for open: a pause is in force everywhere after it.
 FRESH: Millis = 250
 #: How long a probe may take before another asker gets the next one.
@@ -59,6 +62,7 @@ class Unwell(Struct, frozen=True, array_like=True, kw_only=True):
 _unwell = msgspec.msgpack.Decoder(Unwell).decode
 _circuit = msgspec.msgpack.Decoder(Circuit).decode
 _pause = msgspec.msgpack.Decoder(Pause).decode
+_watch = msgspec.msgpack.Decoder(Watch).decode
 
 
 class RedisCircuits:
@@ -202,7 +206,7 @@ class RedisCircuits:
         slots = range((now - WINDOW) // SLOT + 1, now // SLOT + 1)
         pipe = self._store.client.pipeline(transaction=False)
         for path in Path:
-            keys = (self._key(kind, app, path) for kind in ("pause", "circuit", "receipts"))
+            keys = (self._key(kind, app, path) for kind in ("pause", "circuit", "receipts", "watch"))
             pipe.mget(*keys)
             for slot in slots:
                 pipe.hgetall(self._store.key(f"answers:{app}:{path}:{slot}"))
@@ -242,15 +246,22 @@ def _view(stored: Any, slots: Sequence[Mapping[bytes, bytes]], now: Millis) -> P
     paused = None if stored[0] is None else _pause(stored[0])
     circuit = None if stored[1] is None else _circuit(stored[1])
     unwell = None if stored[2] is None else _unwell(stored[2])
+    usual = None if stored[3] is None else _watch(stored[3]).usual
+    if usual is not None and usual.attempts < ENOUGH_USUAL:
+        usual = None
     answers: Counter[tuple[str, str]] = Counter()
     receipts: Counter[int] = Counter()
-    for slot in slots:
+    vain = last_minute = 0
+    for age, slot in enumerate(reversed(slots)):
         for field, count in slot.items():
             outcome, _, reason = field.decode().partition(" ")
             if outcome == RECEIPT:
                 receipts[int(reason)] += int(count)
-            elif outcome != VAIN:
+            elif outcome == VAIN:
+                vain += int(count)
+            else:
                 answers[outcome, reason] += int(count)
+                last_minute += int(count) if age < MINUTE_SLOTS else 0
     state = CircuitState.CLOSED if unwell is None else CircuitState.HALF_OPEN  # probed by a share of the traffic
     shut = circuit or unwell
     return PathView(
@@ -258,6 +269,11 @@ def _view(stored: Any, slots: Sequence[Mapping[bytes, bytes]], now: Millis) -> P
         paused=paused is not None,
         reason=(paused.reason or f"paused by {paused.by}") if paused else shut.reason if shut else None,
         since=paused.at if paused else shut.since if shut else None,
+        probe_at=None if circuit is None else circuit.probe_at,
         answers=answers,
         receipts=receipts,
+        vain=vain,
+        last_minute=last_minute,
+        usual_rate=None if usual is None else usual.rate,
+        usual_p95_s=None if usual is None else usual.p95_s,
     )

@@ -32,10 +32,15 @@ class PathView:
     paused: bool = False
     reason: str | None = None  #: of the pause, else of the open circuit, else of receipts that are not as usual
     since: Millis | None = None
+    probe_at: Millis | None = None  #: of a circuit that is not closed
     #: how many attempts had which (outcome, reason) within WINDOW
     answers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     #: from hand-over to proof, by bucket of dispatcher.domain.histogram, within WINDOW
     receipts: Mapping[int, int] = field(default_factory=dict)
+    vain: int = 0  #: attempts whose wait passed without proof, within WINDOW
+    last_minute: int = 0  #: attempts that left within the last minute (up to half a minute more)
+    usual_rate: float | None = None  #: share of attempts proven, hours back; None: not known yet
+    usual_p95_s: float | None = None
 
 
 class Circuits(Protocol):

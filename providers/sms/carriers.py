@@ -1,47 +1,35 @@
 """Several carriers as one: the first that is well takes a text; what it certainly did not take goes to the next.
 
-Health is each process's own: a carrier that could not be reached, was too busy, refused our account or left requests
-unanswered goes to the end of the line for a while, ever longer. A lost answer is never offered to another carrier: the
-text may be on its way.
+A carrier that could not be reached, was too busy, refused our account or left requests unanswered goes to the end of
+the line for a while, ever longer; all workers of an app share who rests. A lost answer is never offered to another
+carrier: the text may be on its way.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dispatcher.domain.clock import MINUTE, SECOND, Millis
+from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, Unknown
+from dispatcher.ports.carrier_health import LONGEST_REST, CarrierHealth, OwnCarrierHealth, Rest
 from dispatcher.ports.provider import LooksUp
 from providers.base import Attempt, Limits, Provider
 
-FIRST_REST: Millis = 15 * SECOND
-LONGEST_REST: Millis = 5 * MINUTE
 
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Carrier:
-    """One carrier and how it fares. *rests_until*: until then others are asked first."""
+    """One carrier. *name*: among those of its app."""
 
     name: str
     provider: Provider
-    rests_until: Millis = 0
-    rest: Millis = 0
-
-    def failed(self, now: Millis, at_least: Millis) -> None:
-        """To the end of the line."""
-        self.rest = min(self.rest * 2 or FIRST_REST, LONGEST_REST)
-        self.rests_until = now + max(self.rest, at_least)
-
-    def did_well(self) -> None:
-        """Back to its place."""
-        self.rest = self.rests_until = 0
 
 
 class Carriers:
     """A provider over *carriers*, in the order of the operator's preference."""
 
-    def __init__(self, carriers: Sequence[Carrier]) -> None:
+    def __init__(self, carriers: Sequence[Carrier], health: CarrierHealth | None = None) -> None:
         self._carriers = list(carriers)
+        self._health = health or OwnCarrierHealth()
         first = carriers[0].provider.limits
         #: another carrier is only asked within the first deadline, so a call lasts two at most
         self.limits = Limits(
@@ -59,7 +47,8 @@ class Carriers:
         time = asyncio.get_running_loop().time
         begun = time()
         refusals: list[Outcome] = []
-        for carrier in self.in_order(now):
+        rests = await self._health.rests(now)
+        for carrier in self.in_order(rests, now):
             elapsed = int((time() - begun) * SECOND)
             if refusals and elapsed >= self.limits.deadline_ms:
                 break
@@ -67,24 +56,30 @@ class Carriers:
             ended = now + int((time() - begun) * SECOND)
             match outcome:
                 case HandedOver():
-                    carrier.did_well()
+                    if carrier.name in rests:
+                        await self._health.did_well(carrier.name)
                     return outcome
-                case RetryLater(after_ms=after_ms):
-                    carrier.failed(ended, after_ms or 0)
+                case RetryLater(reason=reason, after_ms=after_ms):
+                    await self._health.failed(carrier.name, reason, ended, at_least=after_ms or 0)
                     refusals.append(outcome)
-                case Rejected(configuration=True):
-                    carrier.failed(ended, LONGEST_REST)
+                case Rejected(reason=reason, configuration=True):
+                    await self._health.failed(carrier.name, reason, ended, at_least=LONGEST_REST)
                     refusals.append(outcome)
-                case Unknown():
-                    carrier.failed(ended, 0)
+                case Unknown(reason=reason):
+                    await self._health.failed(carrier.name, reason, ended, at_least=0)
                     return outcome
                 case _:
                     return outcome
         return _kindest(refusals)
 
-    def in_order(self, now: Millis) -> list[Carrier]:
+    def in_order(self, rests: Mapping[str, Rest], now: Millis) -> list[Carrier]:
         """Those that are well first, then whoever comes back soonest; all of them: a poor chance beats none."""
-        return sorted(self._carriers, key=lambda carrier: carrier.rests_until if carrier.rests_until > now else 0)
+
+        def back_at(carrier: Carrier) -> Millis:
+            rest = rests.get(carrier.name)
+            return rest.until if rest is not None and rest.until > now else 0
+
+        return sorted(self._carriers, key=back_at)
 
     async def look_up(self, attempt: Attempt) -> Outcome | None:
         """Whoever has it says so; None only where every carrier is sure that it never came."""

@@ -9,13 +9,11 @@ from msgspec import UNSET
 
 from dispatcher.api.access import Backend, HttpRequest, Person, backend_of, caller_of, person_of
 from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id
-from dispatcher.api.bodies import check_text, decode, read_query
+from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.checks import check_zone, read_time
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
-from dispatcher.api.operations import CredentialView
 from dispatcher.api.schemas.apps import (
-    CREDENTIAL_PATHS,
     AppChange,
     AppIn,
     AppOut,
@@ -24,19 +22,15 @@ from dispatcher.api.schemas.apps import (
     BlockOut,
     BlockParams,
     BlocksOut,
-    CredentialOut,
-    CredentialsOut,
     KeyIn,
     KeyOut,
     KeysOut,
     NewKeyOut,
     app_out,
     block_out,
-    credential_out,
     key_members,
 )
 from dispatcher.api.schemas.shared import NoParams
-from dispatcher.domain.paths import Path
 from dispatcher.errors import Kind, Problem
 from dispatcher.ports.directory import App, AuditEntry
 from dispatcher.ports.operations import Block
@@ -160,75 +154,6 @@ async def revoke_key(request: HttpRequest) -> Answer:
     return no_content()
 
 
-def _path(request: HttpRequest) -> Path:
-    text = path_id(request, "path")
-    if text not in CREDENTIAL_PATHS:
-        raise Problem.invalid("path", f"write {', '.join(CREDENTIAL_PATHS[:-1])} or {CREDENTIAL_PATHS[-1]}")
-    return Path(text)
-
-
-@get("/v1/credentials", opt=_admin("Which credentials are set", answers={200: CredentialsOut}).opt())
-async def credentials(request: HttpRequest) -> Answer:
-    """Nothing secret is shown."""
-    read_query(request.scope["query_string"], NoParams)
-    core, app = core_of(request), backend_of(request).app
-    views = {path: CredentialView(path=path, changed_at=None, about={}) for path in CREDENTIAL_PATHS}
-    views |= {view.path: view for view in await core.operations.credentials(app)}
-    return answer(CredentialsOut([credential_out(view) for view in views.values()]))
-
-
-@get(
-    "/v1/credentials/{path:str}",
-    opt=_admin("A path's credentials, without them", answers={200: CredentialOut}, problems=(404,)).opt(),
-)
-async def credential(request: HttpRequest) -> Answer:
-    """When they were changed, and what of them is no secret."""
-    read_query(request.scope["query_string"], NoParams)
-    wanted = _path(request)
-    for view in await core_of(request).operations.credentials(backend_of(request).app):
-        if view.path is wanted:
-            return answer(credential_out(view))
-    raise Problem.not_found("credentials")
-
-
-@put(
-    "/v1/credentials/{path:str}",
-    opt=_admin(
-        "Set a path's credentials",
-        body=dict[str, Any],
-        answers={201: CredentialOut, 200: CredentialOut},
-        problems=(409,),
-    ).opt(),
-)
-async def put_credentials(request: HttpRequest) -> Answer:
-    """Checked, then sealed. Workers take them within ten seconds; an open circuit probes soon after."""
-    core, caller = core_of(request), backend_of(request)
-    read_query(request.scope["query_string"], NoParams)
-    wanted = _path(request)
-    body = await request.body()
-    decode(body, dict[str, Any])
-    check_text(body)
-    view, new = await core.operations.put_credentials(caller.app, wanted, body, core.clock())
-    await note(core, caller, "credentials.set", wanted, **view.about)
-    return answer(credential_out(view), 201 if new else 200)
-
-
-@delete(
-    "/v1/credentials/{path:str}",
-    status_code=200,
-    opt=_admin("Delete a path's credentials", answers={204: None}, problems=(404,)).opt(),
-)
-async def delete_credentials(request: HttpRequest) -> Answer:
-    """Nothing more goes out on the path within ten seconds."""
-    core, caller = core_of(request), backend_of(request)
-    read_query(request.scope["query_string"], NoParams)
-    wanted = _path(request)
-    if not await core.operations.drop_credentials(caller.app, wanted):
-        raise Problem.not_found("credentials")
-    await note(core, caller, "credentials.delete", wanted)
-    return no_content()
-
-
 def _block_value(kind: str, value: str) -> str:
     """An address in its one spelling."""
     if kind == "user":
@@ -295,10 +220,6 @@ ROUTES = (
     keys,
     create_key,
     revoke_key,
-    credentials,
-    credential,
-    put_credentials,
-    delete_credentials,
     blocks,
     put_block,
     lift_block,

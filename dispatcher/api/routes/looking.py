@@ -1,4 +1,4 @@
-"""Looking: figures, deliveries, providers with their switches, dead letters with replay."""
+"""Looking: figures, deliveries, dead letters with replay."""
 
 from typing import Any
 
@@ -6,33 +6,27 @@ from litestar import get, post
 
 from dispatcher.api.access import HttpRequest, backend_of
 from dispatcher.api.answers import Answer, answer, core_of, path_id
-from dispatcher.api.bodies import decode, read_query
+from dispatcher.api.bodies import read_query
 from dispatcher.api.checks import read_time
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
 from dispatcher.api.figures import read_by, row_of, rows_of, tier_for, whole_buckets
 from dispatcher.api.routes.apps import note
 from dispatcher.api.schemas.looking import (
-    PATHS,
     STATES,
     DeadLetterOut,
     DeadLetterParams,
     DeadLettersOut,
     DeliveriesOut,
     DeliveriesParams,
-    PauseIn,
-    ProviderOut,
-    ProvidersOut,
     ReplayedOut,
     StatsOut,
     StatsParams,
     delivery_out,
-    provider_out,
 )
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.domain.clock import DAY, Millis, rfc3339
 from dispatcher.domain.ids import DeliveryRef
-from dispatcher.domain.paths import Path
 from dispatcher.errors import Problem
 from dispatcher.ports.operations import By, ListedDelivery, Wanted
 
@@ -137,61 +131,6 @@ def _id(core: Core, app: str, row: ListedDelivery) -> str:
     return core.operations.delivery_id(app, row.user_id, row.ref)
 
 
-@get("/v1/providers", opt=_reading("Providers", answers={200: ProvidersOut}).opt())
-async def providers(request: HttpRequest) -> Answer:
-    """How each path of this app fares: its circuit, its switch, what it answered in the last five minutes."""
-    core, app = core_of(request), backend_of(request).app
-    read_query(request.scope["query_string"], NoParams)
-    found = await core.operations.providers(app, core.clock())
-    return answer(ProvidersOut([provider_out(view) for view in found]))
-
-
-def _path(request: HttpRequest) -> Path:
-    found = PATHS.get(path_id(request, "path"))
-    if found is None:
-        raise Problem.not_found("path")
-    return found
-
-
-async def _provider(core: Core, app: str, path: Path) -> Answer:
-    found = await core.operations.providers(app, core.clock())
-    return answer(next(provider_out(view) for view in found if view.path is path))
-
-
-@post(
-    "/v1/providers/{path:str}/pause",
-    status_code=200,
-    opt=_changing(
-        "Send nothing on a path", body=PauseIn, body_required=False, answers={200: ProviderOut}, problems=(404,)
-    ).opt(),
-)
-async def pause(request: HttpRequest) -> Answer:
-    """For this app only. New plans go round the path; what has no other step waits for it, up to its ttl."""
-    core, caller = core_of(request), backend_of(request)
-    read_query(request.scope["query_string"], NoParams)
-    path = _path(request)
-    body = await request.body()
-    reason = decode(body, PauseIn).reason if body else ""
-    await core.operations.pause(caller.app, path, caller.name, reason, core.clock())
-    await note(core, caller, "provider.pause", path, reason=reason)
-    return await _provider(core, caller.app, path)
-
-
-@post(
-    "/v1/providers/{path:str}/resume",
-    status_code=200,
-    opt=_changing("Send on a path again", answers={200: ProviderOut}, problems=(404,)).opt(),
-)
-async def resume(request: HttpRequest) -> Answer:
-    """What waited goes out within seconds."""
-    core, caller = core_of(request), backend_of(request)
-    read_query(request.scope["query_string"], NoParams)
-    path = _path(request)
-    await core.operations.resume(caller.app, path)
-    await note(core, caller, "provider.resume", path)
-    return await _provider(core, caller.app, path)
-
-
 @get("/v1/dead-letters", opt=_reading("Dead letters", query=DeadLetterParams, answers={200: DeadLettersOut}).opt())
 async def dead_letters(request: HttpRequest) -> Answer:
     """Deliveries that ended ``exhausted``: every step was tried or ruled out, and nothing was proven.
@@ -245,4 +184,4 @@ async def replay(request: HttpRequest) -> Answer:
     return answer(ReplayedOut(**made), 202)
 
 
-ROUTES = (stats, deliveries, providers, pause, resume, dead_letters, replay)
+ROUTES = (stats, deliveries, dead_letters, replay)

@@ -6,16 +6,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from dispatcher.api.checks import ClassName, Id, Locale, TimeText, ZoneName
 from dispatcher.api.contract import Scope
-from dispatcher.api.operations import CredentialView
 from dispatcher.domain.clock import rfc3339
-from dispatcher.domain.paths import Path
 from dispatcher.ports.directory import ApiKey, App
 from dispatcher.ports.operations import Block
 
 RateIn = Annotated[int, Meta(ge=1, le=1_000_000, description="requests a second")]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
-#: Paths that take credentials.
-CREDENTIAL_PATHS = (Path.APNS, Path.FCM, Path.SMS)
 
 
 class AppIn(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -107,29 +103,6 @@ def key_members(key: ApiKey) -> dict[str, Any]:
         "created_at": rfc3339(key.created_at),
         "revoked_at": rfc3339(key.revoked_at) if key.revoked_at is not None else None,
     }
-
-
-class CredentialOut(Struct, kw_only=True):
-    """Whether credentials are set, and what of them is no secret. They themselves are never shown."""
-
-    path: str
-    set: bool
-    changed_at: str | None
-    about: dict[str, Any]
-
-
-class CredentialsOut(Struct):
-    """One for each path that takes credentials."""
-
-    credentials: list[CredentialOut]
-
-
-def credential_out(view: CredentialView) -> CredentialOut:
-    """As the API shows it."""
-    at = view.changed_at
-    return CredentialOut(
-        path=view.path, set=at is not None, changed_at=None if at is None else rfc3339(at), about=dict(view.about)
-    )
 
 
 class BlockIn(Struct, forbid_unknown_fields=True, kw_only=True):

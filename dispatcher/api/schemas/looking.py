@@ -1,15 +1,12 @@
 """Query parameters and answers of the routes for looking: figures, deliveries, providers, dead letters."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
 from dispatcher.api.checks import ClassName, Id, TimeText
-from dispatcher.api.operations import ProviderView
 from dispatcher.domain.clock import rfc3339
 from dispatcher.domain.histogram import quantile_s
-from dispatcher.domain.paths import Path
-from dispatcher.ports.circuits import WINDOW
 from dispatcher.ports.operations import ListedDelivery
 
 STATES = ("scheduled", "held", "open", "suppressed", "expired", "exhausted", "confirmed", "recalled")
@@ -150,68 +147,6 @@ def delivery_out(row: ListedDelivery, delivery_id: str) -> DeliveryOut:
     )
 
 
-class ReasonOut(Struct, kw_only=True):
-    """How often which answer came."""
-
-    outcome: str
-    reason: str
-    count: int
-
-
-class ProviderOut(Struct, kw_only=True):
-    """One path. ``answers`` and ``receipt_s`` (median seconds from hand-over to proof) of the last ``window_s``."""
-
-    path: str
-    name: str
-    configured: bool
-    circuit: str
-    paused: bool
-    reason: str | None
-    since: str | None
-    answers: dict[str, int]
-    reasons: list[ReasonOut]
-    window_s: int
-    receipt_s: float | None
-    receipt_p95_s: float | None
-
-
-class ProvidersOut(Struct):
-    """All paths, also those without credentials."""
-
-    providers: list[ProviderOut]
-
-
-def provider_out(view: ProviderView) -> ProviderOut:
-    """As the API shows it."""
-    answers: dict[str, int] = {}
-    for (outcome, _), count in view.view.answers.items():
-        answers[outcome] = answers.get(outcome, 0) + count
-    return ProviderOut(
-        path=view.path,
-        name=view.name,
-        configured=view.configured,
-        circuit=view.view.state,
-        paused=view.view.paused,
-        reason=view.view.reason,
-        since=_time(view.view.since),
-        answers=answers,
-        reasons=[
-            ReasonOut(outcome=outcome, reason=reason, count=count)
-            for (outcome, reason), count in sorted(view.view.answers.items(), key=lambda item: -item[1])
-            if reason
-        ],
-        window_s=WINDOW // 1_000,
-        receipt_s=view.receipt_s,
-        receipt_p95_s=view.receipt_p95_s,
-    )
-
-
-class PauseIn(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Why; it is shown beside the path."""
-
-    reason: Annotated[str, Meta(max_length=500)] = ""
-
-
 class DeadLetterParams(Struct, forbid_unknown_fields=True, kw_only=True):
     """``before``: a page's ``next``."""
 
@@ -252,8 +187,3 @@ class ReplayedOut(Struct, kw_only=True):
     message_id: str
     accepted_at: str
     duplicate: bool
-
-
-#: For route parameters.
-PATHS = {path.value: path for path in Path}
-Detail = dict[str, Any]

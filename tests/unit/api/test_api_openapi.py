@@ -47,6 +47,7 @@ EXPECTED = {
     ("get", "/v1/credentials/{path}"),
     ("put", "/v1/credentials/{path}"),
     ("delete", "/v1/credentials/{path}"),
+    ("post", "/v1/credentials/{path}/check"),
     ("get", "/v1/blocks"),
     ("put", "/v1/blocks"),
     ("delete", "/v1/blocks"),

@@ -9,9 +9,10 @@ from dispatcher.domain.clock import SECOND
 from dispatcher.domain.message import Message, Priority
 from dispatcher.domain.outcome import HandedOver, Outcome, Rejected, RetryLater, Unknown
 from dispatcher.domain.paths import Path
+from dispatcher.ports.carrier_health import FIRST_REST, LONGEST_REST
 from providers.base import Attempt, Limits
 from providers.credentials import BadCredentials, SmsCarriers, carriers_of, read_credentials
-from providers.sms.carriers import FIRST_REST, LONGEST_REST, Carrier, Carriers
+from providers.sms.carriers import Carrier, Carriers
 from providers.sms.opt_out import opt_out_of
 
 NOW = 1_800_000_000_000
