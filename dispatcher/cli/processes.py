@@ -189,6 +189,7 @@ async def _gateway(settings: Settings) -> None:
         receive=desk,
         pull=desk,
         metrics=metrics,
+        rules=core.operations.door,
     )
     try:
         await running.serve()

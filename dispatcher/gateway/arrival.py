@@ -7,7 +7,7 @@ from typing import cast
 from dispatcher.gateway.answers import answer, problem
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
-from dispatcher.gateway.line import Line
+from dispatcher.gateway.line import Line, peer_of
 from dispatcher.gateway.polls import Poll, PollLine
 from dispatcher.protocol.frames import Codec
 from dispatcher.protocol.handshake import answer_upgrade
@@ -20,10 +20,11 @@ _UPGRADED = Count.UPGRADED.value
 class Arrival(asyncio.Protocol):
     """Reads requests one at a time. ``poll``: the one being served; ``place``: the device's place between polls."""
 
-    __slots__ = ("bucket", "buffer", "desk", "place", "poll", "transport")
+    __slots__ = ("address", "bucket", "buffer", "desk", "place", "poll", "transport")
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self.address = ""  # of the last poll
         self.bucket = 0
         self.buffer: bytearray | None = None
         self.poll: Poll | None = None
@@ -135,7 +136,8 @@ class Arrival(asyncio.Protocol):
             desk.upgrades.keep(bytes(data), request, head, codec)
             self._switch(request, head, codec, rest)
         elif request.path == "/v1/inbox":
-            if self._admitted(request, counted=self.place is None):
+            self.address = self._address(request)
+            if self._admitted(self.address, counted=self.place is None):
                 if rest:
                     self.buffer = bytearray(rest)
                 desk.polls.begin(self, request)
@@ -148,25 +150,26 @@ class Arrival(asyncio.Protocol):
             self.refuse(problem(404, "not_found", "nothing is served under this path"))
 
     def _switch(self, request: Request, head: bytes, codec: Codec, rest: bytes) -> None:
-        if not self._admitted(request, counted=True):
+        address = self._address(request)
+        if not self._admitted(address, counted=True):
             return
         desk = self.desk
         transport = self.transport
         self._forget()
-        line = Line(desk, transport, codec)
+        line = Line(desk, transport, codec, address if desk.trusted else None)
         transport.set_protocol(line)
         transport.write(head)
         desk.counters[_UPGRADED] += 1
         if rest:
             line.data_received(rest)
 
-    def _admitted(self, request: Request, *, counted: bool) -> bool:
+    def _admitted(self, address: str, *, counted: bool) -> bool:
         desk = self.desk
         status = None
         if desk.draining:
             status = 503
         elif counted:
-            status = desk.pressure.admit(self._address(request), desk.now)
+            status = desk.pressure.admit(address, desk.now)
         if status is None:
             return True
         desk.counters[Count.REFUSED] += 1
@@ -176,8 +179,7 @@ class Arrival(asyncio.Protocol):
         return False
 
     def _address(self, request: Request) -> str:
-        peer = self.transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
+        address = peer_of(self.transport)
         if self.desk.trusted and address and self._trusted(address):
             # From the right: the first that is none of our own balancers is the device.
             for forwarded in reversed(request.fields.get("x-forwarded-for", "").split(",")):

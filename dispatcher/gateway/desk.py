@@ -12,6 +12,7 @@ from dispatcher.gateway.chores import Chores
 from dispatcher.gateway.counters import Counters
 from dispatcher.gateway.deadlines import Deadlines
 from dispatcher.gateway.hub import Hub
+from dispatcher.gateway.kept_out import KeptOut, ReadRules
 from dispatcher.gateway.pressure import Pressure
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.ports.inboxes import Inboxes
@@ -43,6 +44,7 @@ class Desk:
         "draining",
         "hub",
         "inboxes",
+        "kept_out",
         "life",
         "manners",
         "node",
@@ -80,6 +82,7 @@ class Desk:
         pull: InboxPull,
         clock: Clock,
         dice: Callable[[], float],
+        rules: ReadRules | None = None,
     ) -> None:
         self.settings = settings
         self.node = node
@@ -106,6 +109,7 @@ class Desk:
         )
         self.counters = Counters()
         self.hub = Hub()
+        self.kept_out = KeptOut(rules, self.counters)
         self.deadlines = Deadlines(self.now)
         self.pressure = Pressure(settings, dice)
         self.trusted = tuple(ip_network(peers, strict=False) for peers in settings.trusted_peers)

@@ -28,6 +28,15 @@ class Hub:
         for arrivals in self._parked.values():
             yield from arrivals.values()
 
+    def apps(self) -> "list[str]":
+        """Apps that have a device here."""
+        held = [app for app, lines in self._lines.items() if lines]
+        return held + [app for app, arrivals in self._parked.items() if arrivals and not self._lines.get(app)]
+
+    def of_app(self, app: str) -> "tuple[list[Line], list[Arrival]]":
+        """An app's lines and its devices that wait by long-poll."""
+        return list(self._lines.get(app, {}).values()), list(self._parked.get(app, {}).values())
+
     def app(self, app: str) -> str:
         """The one text object that stands for *app* on this node."""
         return self._names.setdefault(app, app)

@@ -41,11 +41,18 @@ _SLICE = 16 * 1024
 _NO_GRACE = frozenset({CloseCode.NORMAL, CloseCode.MOVED})
 
 
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The other end's address, empty where it is gone."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
+
+
 class Line(asyncio.Protocol):
     """The socket's end. Holds the session; the session holds who it is.
 
     ``choked``: since when the device takes nothing more (0: it does). ``ended``: the code the line ended with.
-    ``reader``: there only while the bytes of a message are not whole, or the stream ended.
+    ``reader``: there only while the bytes of a message are not whole, or the stream ended. ``forwarded``: the device's
+    address as our balancer says it, None where it is the peer's.
     """
 
     __slots__ = (
@@ -54,6 +61,7 @@ class Line(asyncio.Protocol):
         "codec",
         "desk",
         "ended",
+        "forwarded",
         "read_wanted",
         "reader",
         "session",
@@ -63,8 +71,9 @@ class Line(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, desk: Desk, transport: asyncio.Transport, codec: Codec) -> None:
+    def __init__(self, desk: Desk, transport: asyncio.Transport, codec: Codec, forwarded: str | None = None) -> None:
         self.desk = desk
+        self.forwarded = forwarded
         self.transport = transport
         self.codec = codec
         self.reader: FrameReader | None = None
@@ -80,6 +89,11 @@ class Line(asyncio.Protocol):
         if high < _USUAL_HIGH:
             transport.set_write_buffer_limits(high=high, low=high // 4)
         desk.deadlines.put(self, self.session.deadline)
+
+    @property
+    def address(self) -> str:
+        """Where the device is."""
+        return self.forwarded or peer_of(self.transport)
 
     # The socket's side
 
@@ -191,6 +205,10 @@ class Line(asyncio.Protocol):
             self.read_wanted = wanted
             return None
         return None if self.ended else wanted
+
+    def bar(self) -> None:
+        """The device's user or address is kept out: it may ask again later."""
+        self.farewell(CloseCode.BLOCKED, "blocked", 60 + self.desk.pressure.come_back_s(240))
 
     def write(self, frame: ServerFrame) -> None:
         if not self.ended:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dispatcher.domain.clock import Millis
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
+from dispatcher.gateway.kept_out import FRESH
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.protocol.close_codes import CloseCode
 from dispatcher.protocol.server_session import Live, Syncing
@@ -19,11 +20,12 @@ TAKEN_AT_ONCE = 1_000
 class Node:
     """Hands bus frames to lines, renews the lease, notices a hot store that lost its memory."""
 
-    __slots__ = ("_desk", "_next_lease", "_undelivered")
+    __slots__ = ("_desk", "_next_lease", "_next_rules", "_undelivered")
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._next_lease: Millis = 0
+        self._next_rules: Millis = 0
         self._undelivered: list[BusFrame] = []
 
     async def receive(self) -> None:
@@ -62,6 +64,28 @@ class Node:
         if now >= self._next_lease:
             self._next_lease = now + self._desk.settings.lease_every
             self._desk.chores.start("lease", self.hold)
+
+        if now >= self._next_rules:
+            self._next_rules = now + FRESH
+            self._desk.chores.start("rules", self.bar)
+
+    async def bar(self) -> None:
+        """Reads block lists anew; whoever came to stand on one is cut."""
+        desk = self._desk
+        apps = desk.hub.apps()
+        now = desk.clock()
+        desk.kept_out.forget(apps, now)
+        await desk.kept_out.learn(apps, now)
+        for app in desk.kept_out.take_changed():
+            lines, arrivals = desk.hub.of_app(app)
+            for line in lines:
+                session = line.session
+                if isinstance(session, Live | Syncing) and desk.kept_out.bars(app, line.address, session.user_id, now):
+                    line.bar()
+            for arrival in arrivals:
+                place = arrival.place
+                if place is not None and desk.kept_out.bars(app, arrival.address, place.identity.user_id, now):
+                    desk.polls.barred(arrival)
 
     async def hold(self) -> None:
         """Renews the lease; where the hot store has another life, every line is placed and read anew."""

@@ -109,7 +109,9 @@ class Openings:
         Whoever moves a device writes its profile first and then asks who holds it; we register and read the profile's
         revision in one step, so one of us sees the other.
         """
+        desk = self._desk
         try:
+            await desk.kept_out.learn({hailed.identity.app for _, hailed in batch}, desk.now)
             profiles = await self._profiles(batch)
             takings: list[Taking] = []
             for line, hailed in batch:
@@ -140,6 +142,10 @@ class Openings:
     def _bound(self, line: Line, hailed: Hailed, profiles: Mapping[tuple[str, str], Profile]) -> Profile | None:
         """The profile by which the device is bound as its token says; says farewell where it is not."""
         identity = hailed.identity
+        desk = self._desk
+        if desk.kept_out.bars(identity.app, line.address, identity.user_id, desk.now):
+            line.bar()
+            return None
         profile = profiles.get((identity.app, identity.user_id))
         if profile is not None:
             for device in profile.devices:

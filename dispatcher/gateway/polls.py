@@ -119,6 +119,16 @@ class Polls:
         else:
             arrival.transport.close()
 
+    def barred(self, arrival: "Arrival") -> None:
+        """The device's user or address is kept out now."""
+        poll = arrival.poll
+        self.leave(arrival)
+        if poll is not None:
+            arrival.poll = poll
+            self._answer(poll, problem(403, "blocked", "this user or address is blocked"))
+        else:
+            arrival.transport.close()
+
     def replaced(self, app: str, device_id: str, session: str) -> None:
         """A newer session took the device's place."""
         arrival = self._desk.hub.waiting(app, device_id)
@@ -200,6 +210,10 @@ class Polls:
         if now - place.checked_at < _TRUST:
             return True
         identity = place.identity
+        await desk.kept_out.learn((identity.app,), now)
+        if desk.kept_out.bars(identity.app, poll.arrival.address, identity.user_id, now):
+            self.barred(poll.arrival)
+            return False
         profile = (await desk.profiles.get(identity.app, [identity.user_id])).get(identity.user_id)
         device = profile.device(identity.device_id) if profile is not None else None
         if device is None or device.epoch != identity.epoch:

@@ -22,6 +22,7 @@ from dispatcher.domain.ids import (
     write_cursor,
 )
 from dispatcher.domain.paths import Path
+from dispatcher.gateway.kept_out import ReadRules
 from dispatcher.gateway.server import Gateway
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.hot.memory.inboxes import MemoryInboxes
@@ -163,6 +164,7 @@ class Rehearsal:
         self.bus = MemoryNodeBus()
         self.books = Books(self.ids, self.inboxes)
         self.pull = MemoryPull(self.ids, self.inboxes, self.books)
+        self.rules: ReadRules | None = None  #: an app's block lists, for gateways made from now on
         self._places = 0
         self._epochs: dict[tuple[str, str], int] = {}
 
@@ -180,6 +182,7 @@ class Rehearsal:
             pull=self.pull,
             clock=self.clock,
             dice=dice,
+            rules=self.rules,
         )
 
     async def bind(self, user_id: str, device_id: str, *, ttl: Millis = HOUR, app: str = APP) -> str:

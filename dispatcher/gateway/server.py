@@ -21,6 +21,7 @@ from dispatcher.gateway.arrival import Arrival
 from dispatcher.gateway.counters import Counters
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.drain import Drain
+from dispatcher.gateway.kept_out import ReadRules
 from dispatcher.gateway.line import Line
 from dispatcher.gateway.node import Node
 from dispatcher.gateway.opening import Openings
@@ -56,7 +57,10 @@ class GatewayMetrics(Protocol):
 
 
 class Gateway:
-    """One gateway process. Ports are handed in; the caller owns them. *metrics* hear of it once a second."""
+    """One gateway process. Ports are handed in; the caller owns them.
+
+    *metrics* hear of it once a second; *rules* reads an app's block lists.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Gateway:
         clock: Clock = system_clock,
         dice: Callable[[], float] = random.random,
         metrics: GatewayMetrics | None = None,
+        rules: ReadRules | None = None,
     ) -> None:
         self.settings = settings
         self._metrics = metrics
@@ -91,6 +96,7 @@ class Gateway:
             pull=pull,
             clock=clock,
             dice=dice,
+            rules=rules,
         )
         self.desk.openings = Openings(self.desk)
         self.desk.polls = Polls(self.desk)

@@ -23,6 +23,7 @@ class CloseCode(IntEnum):
     ABNORMAL = 1006  #: never on the wire: the line broke
     BAD_UTF8 = 1007
     NO_HELLO = 1008  #: a first frame that parses but is no hello, or none in time
+    BLOCKED = 1008  #: RFC 6455's policy violation: user or address stands on the app's block list
     TOO_BIG = 1009
     INTERNAL = 1011
     RESTART = 1012
