@@ -332,14 +332,14 @@ async def _added(apns: ApnsCredentials, count: int) -> float:
 
 def _prepared(apns: ApnsCredentials, count: int) -> list[tuple[str, list[str], bytes]]:
     """Requests built beforehand: bare pycurl pays for the wire alone."""
-    from providers.apns.requests import build_request
+    from providers.apns.requests import build_request, push_of
     from providers.apns.signer import Signer
 
     now = system_clock()
     bearer = Signer(apns.key_pem or "", apns.key_id or "", apns.team_id or "").bearer(now)
     found = []
     for attempt in _attempts(Path.APNS, count, now):
-        request, _ = build_request(attempt, apns.endpoint or "", apns.topic, bearer)
+        request = build_request(push_of(attempt), apns.endpoint or "", apns.topic, bearer)
         found.append((request.url, [f"{name}: {value}" for name, value in request.headers], request.body))
     return found
 

@@ -18,6 +18,10 @@ class Platform(StrEnum):
     NONE = "none"
 
 
+#: A PushKit token: it rings, and every push to it must be a call.
+VOIP = "voip"
+
+
 class TokenState(StrEnum):
     ACTIVE = "active"
     DEAD = "dead"
@@ -28,7 +32,7 @@ class PushToken(Struct, frozen=True, array_like=True, kw_only=True):
     """One vendor address of a device. Prints only its ends."""
 
     path: Path
-    kind: str  #: device (APNs), registration or fid (FCM)
+    kind: str  #: device or voip (APNs), registration or fid (FCM)
     value: str
     environment: str | None = None  #: APNs: production or sandbox
     topic: str | None = None
@@ -61,15 +65,22 @@ class Device(Struct, frozen=True, array_like=True, kw_only=True):
     time_zone: str | None = None
     last_seen: Millis = 0
 
-    def token(self, path: Path) -> PushToken | None:
-        """The newest active token for *path*."""
+    def token(self, path: Path, *, call: bool = False) -> PushToken | None:
+        """The newest active token for *path*: for a call the one that rings, where there is one; never for others."""
         found = [token for token in self.tokens if token.path is path and token.state is TokenState.ACTIVE]
+        ringing = [token for token in found if token.kind == VOIP]
+        if ringing:
+            found = ringing if call else [token for token in found if token.kind != VOIP]
         return max(found, key=lambda token: token.registered_at, default=None)
 
     @property
     def vendor_path(self) -> Path | None:
         """What ``push`` in a rule stands for on this device: the path of its newest live vendor token."""
-        found = [token for token in self.tokens if token.path in VENDOR_PATHS and token.state is TokenState.ACTIVE]
+        found = [
+            token
+            for token in self.tokens
+            if token.path in VENDOR_PATHS and token.state is TokenState.ACTIVE and token.kind != VOIP
+        ]
         newest = max(found, key=lambda token: token.registered_at, default=None)
         return newest.path if newest else None
 

@@ -6,12 +6,14 @@ from typing import TypedDict
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Event
+from dispatcher.domain.device import VOIP
 from dispatcher.domain.journal import SORTS, Entry, Kind
 from dispatcher.domain.message import Lane
 from dispatcher.domain.outcome import HandedOver, NotConnected, Outcome, RetryLater, TokenDead, Unknown
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import position_of, rung_of
 from dispatcher.pipeline.circuit import OUTCOME_NAMES
+from dispatcher.pipeline.facts import NO_DEVICE
 from dispatcher.pipeline.jobs import Job, grace_left
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.turns import (
@@ -95,6 +97,10 @@ async def follow(
         case TokenDead(since=since, reason=why):
             reason = "token_dead"
             await _kill_token(job, path, attempt, why, since if since is not None else started, parts)
+            again = _with_other_token(job, path, attempt, parts, now)
+            if again is not None:
+                job.draft.move(job.place, job.track, job.before, again, path=path, tried=True, attempted_at=started)
+                return
         case NotConnected():
             reason = "not_connected"
             if _is_last(job) and (grace := grace_left(job, now)) > 0:
@@ -102,6 +108,14 @@ async def follow(
                 job.draft.move(job.place, job.track, job.before, decision)
                 return
     await fail(job, path, parts, now, reason, started=None if isinstance(outcome, NotConnected) else started)
+
+
+def _with_other_token(job: Job, path: Path, attempt: Attempt, parts: Parts, now: Millis) -> Decision | None:
+    """The token that rings is dead: the phone may still have its usual one, and the step tries that."""
+    if attempt.token is None or attempt.token.kind != VOIP or (job.device or NO_DEVICE).token(path) is None:
+        return None
+    lane, expires_at = job.contents.lane, job.message.expires_at
+    return retry(job.ladder, job.before, path, None, lane=lane, expires_at=expires_at, now=now, spread=job.place)
 
 
 async def fail(job: Job, path: Path, parts: Parts, now: Millis, reason: str, *, started: Millis | None = None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Cursor, Phase
-from dispatcher.domain.device import Device, Profile
+from dispatcher.domain.device import Device, Profile, PushToken
 from dispatcher.domain.ids import DeliveryRef, attempt_id
 from dispatcher.domain.message import Message
 from dispatcher.domain.paths import VENDOR_PATHS, Path
@@ -76,6 +76,15 @@ class Job:
                 budget=self.ladder.sms.budget if self.ladder.sms is not None else None,
             )
         return self._row
+
+    @property
+    def silent(self) -> bool:
+        """Whether quiet hours keep it from being seen and heard."""
+        return self.ladder.quiet == "silent" and self.row[_QUIET] is True
+
+    def token(self, path: Path) -> PushToken | None:
+        """The device's for *path*; a call that may be heard takes the one that rings."""
+        return (self.device or NO_DEVICE).token(path, call=self.message.klass == "call" and not self.silent)
 
 
 async def gather_jobs(claims: Sequence[Claim], parts: Parts, now: Millis, *, phase: Phase | None = None) -> list[Job]:
@@ -170,9 +179,9 @@ def build_attempt(job: Job, path: Path, parts: Parts) -> Attempt:
         expires_at=job.message.expires_at,
         device_id=device.device_id or None,
         platform=device.platform.value,
-        token=device.token(path) if path in VENDOR_PATHS else None,
+        token=job.token(path) if path in VENDOR_PATHS else None,
         locale=device.locale or job.profile.locale,
-        silent=job.ladder.quiet == "silent" and job.row[_QUIET] is True,
+        silent=job.silent,
         priority=step.priority or job.message.priority.value,
         session=line.session if line and line.line is not Line.LOST else None,
         node=line.node if line and line.line is not Line.LOST else None,

@@ -197,7 +197,7 @@ def _refusal(job: Job, path: Path, now: Millis) -> "Callable[[Job, Path, Parts, 
         return _expire
     if job.device is None:
         return _moved
-    if path in VENDOR_PATHS and job.device.token(path) is None:
+    if path in VENDOR_PATHS and job.token(path) is None:
         return _no_token
     return None
 

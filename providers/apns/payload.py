@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
+from providers.apns.push_types import MAX_PAYLOAD
 from providers.base import Attempt
 from providers.text import mend_all, shorten
-
-LIMIT = 4096  #: bytes of UTF-8 JSON; https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
 
 _LONGEST_SOUND = 128  #: characters; a longer name is no file of the app's
 _encode = msgspec.json.Encoder().encode
@@ -35,8 +34,9 @@ def _aps(attempt: Attempt) -> dict[str, Any]:
     return aps
 
 
-def build(attempt: Attempt) -> bytes:
-    """The payload; the message's own data stands beside ``aps`` and ``pushpath``, which it cannot replace.
+def build(attempt: Attempt, limit: int = MAX_PAYLOAD) -> bytes:
+    """The payload, of at most *limit* bytes; the message's own data stands beside ``aps`` and ``pushpath``, which it
+    cannot replace.
 
     What is too long loses first the end of its body, then of its title, then its data (``pushpath.more`` says so: the
     whole message waits in the inbox).
@@ -58,11 +58,11 @@ def build(attempt: Attempt) -> bytes:
     except UnicodeEncodeError:
         payload = mend_all(payload)
         encoded = _encode(payload)
-    return encoded if len(encoded) <= LIMIT else _cut(payload)
+    return encoded if len(encoded) <= limit else _cut(payload, limit)
 
 
-def _cut(payload: dict[str, Any]) -> bytes:
-    fitting = _shorten_alert(payload)
+def _cut(payload: dict[str, Any], limit: int) -> bytes:
+    fitting = _shorten_alert(payload, limit)
     if fitting is not None:
         return fitting
     aps, ours = payload["aps"], payload["pushpath"]
@@ -70,10 +70,10 @@ def _cut(payload: dict[str, Any]) -> bytes:
         aps = {**aps, "sound": "default"}
     ours = {name: value for name, value in ours.items() if name != "image"}
     small = {"aps": aps, "pushpath": {**ours, "more": True}}
-    return _shorten_alert(small) or _encode(small)
+    return _shorten_alert(small, limit) or _encode(small)
 
 
-def _shorten_alert(payload: dict[str, Any]) -> bytes | None:
+def _shorten_alert(payload: dict[str, Any], limit: int) -> bytes | None:
     """The payload with its body, then its title cut; None where neither is enough."""
     alert = dict(payload["aps"].get("alert", {}))
     trial = {**payload, "aps": {**payload["aps"], "alert": alert}} if alert else payload
@@ -83,10 +83,10 @@ def _shorten_alert(payload: dict[str, Any]) -> bytes | None:
 
         def fits(text: str, name: str = name) -> bool:
             alert[name] = text
-            return len(_encode(trial)) <= LIMIT
+            return len(_encode(trial)) <= limit
 
         alert[name] = shorten(alert[name], fits)
         if not alert[name]:
             del alert[name]
     encoded = _encode(trial)
-    return encoded if len(encoded) <= LIMIT else None
+    return encoded if len(encoded) <= limit else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.outcome import Outcome, Rejected
 from providers.apns.answers import Verdict, read
-from providers.apns.requests import Unsendable, build_request
+from providers.apns.requests import Push, Unsendable, build_request, push_of
 from providers.apns.signer import Signer
 from providers.base import Attempt, Limits
 from providers.http2 import Reply, Request, Transport, TransportFault
@@ -45,39 +45,43 @@ class ApnsProvider:
 
     async def send(self, attempts: Sequence[Attempt], now: Millis) -> list[Outcome]:
         """See :class:`~providers.base.Provider`."""
-        outcomes: list[Outcome] = [Rejected("no_token")] * len(attempts)
+        return await self.push([push_of(attempt) if attempt.token is not None else None for attempt in attempts], now)
+
+    async def push(self, pushes: Sequence[Push | None], now: Millis) -> list[Outcome]:
+        """Pushes of any type, for callers that build them by hand: one outcome each, in order. None: has no token."""
+        outcomes: list[Outcome] = [Rejected("no_token")] * len(pushes)
         by_environment: dict[str, list[int]] = {}
-        for place, attempt in enumerate(attempts):
-            if attempt.token is not None:
-                by_environment.setdefault(attempt.token.environment or PRODUCTION, []).append(place)
+        for place, push in enumerate(pushes):
+            if push is not None:
+                by_environment.setdefault(push.token.environment or PRODUCTION, []).append(place)
         known = {name: places for name, places in by_environment.items() if name in self._transports}
         for name in by_environment.keys() - known.keys():
             for place in by_environment[name]:
                 outcomes[place] = Rejected("unknown_environment")
-        await asyncio.gather(*(self._send_all(name, attempts, places, outcomes, now) for name, places in known.items()))
+        await asyncio.gather(*(self._send_all(name, pushes, places, outcomes, now) for name, places in known.items()))
         return outcomes
 
     async def _send_all(
         self,
         environment: str,
-        attempts: Sequence[Attempt],
+        pushes: Sequence[Push | None],
         places: Sequence[int],
         outcomes: list[Outcome],
         now: Millis,
     ) -> None:
-        """One environment's attempts, and once more those that our aged provider token cost."""
+        """One environment's pushes, and once more those that our aged provider token cost."""
         time = asyncio.get_running_loop().time
         begun = time()
         bearer = self._signer.bearer(now) if self._signer else None
-        aged = await self._send(environment, attempts, places, bearer, outcomes, self.limits.deadline_ms)
+        aged = await self._send(environment, pushes, places, bearer, outcomes, self.limits.deadline_ms)
         if aged and self._signer:
             left = max(self.limits.deadline_ms - int((time() - begun) * SECOND), SECOND)
-            await self._send(environment, attempts, aged, self._signer.renewed_bearer(now), outcomes, left)
+            await self._send(environment, pushes, aged, self._signer.renewed_bearer(now), outcomes, left)
 
     async def _send(
         self,
         environment: str,
-        attempts: Sequence[Attempt],
+        pushes: Sequence[Push | None],
         places: Sequence[int],
         bearer: str | None,
         outcomes: list[Outcome],
@@ -88,13 +92,16 @@ class ApnsProvider:
         requests: list[Request] = []
         sent: list[_Place] = []
         for place in places:
+            push = pushes[place]
+            if push is None:
+                continue
             try:
-                request, apns_id = build_request(attempts[place], host, self._topic, bearer)
+                request = build_request(push, host, self._topic, bearer)
             except Unsendable as fault:
                 outcomes[place] = Rejected(str(fault))
                 continue
             requests.append(request)
-            sent.append((place, apns_id))
+            sent.append((place, push.push_id))
         transport = self._transports[environment]
         answers = await transport.exchange(requests, deadline_ms)
         aged: list[int] = []

@@ -14,7 +14,7 @@ from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.device import Platform
 from dispatcher.domain.message import Priority
 from providers.apns.payload import shows_alert
-from providers.apns.requests import collapse_id, priority_of
+from providers.apns.requests import collapse_id, priority_of, push_type_of
 from providers.base import Attempt
 from providers.text import mend_all, shorten
 
@@ -60,11 +60,12 @@ def _data(attempt: Attempt, own: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _apns(attempt: Attempt, data: dict[str, str]) -> dict[str, Any]:
     """For iOS tokens of FCM: an alert that the app's service extension sees, else a background push."""
+    push_type = push_type_of(attempt)
     headers = {
         "apns-collapse-id": collapse_id(attempt.message),
         "apns-expiration": str(max(0, attempt.expires_at // SECOND)),
-        "apns-priority": priority_of(attempt),
-        "apns-push-type": "alert" if shows_alert(attempt) else "background",
+        "apns-priority": priority_of(attempt, push_type),
+        "apns-push-type": push_type.value,
     }
     notification = attempt.message.notification
     if notification is None or not shows_alert(attempt):

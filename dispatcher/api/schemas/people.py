@@ -21,7 +21,7 @@ from dispatcher.domain.paths import Path
 from dispatcher.errors import FieldError, Problem
 from dispatcher.ports.directory import DeviceRegistration
 
-_KINDS = {"apns": ("device",), "fcm": ("registration", "fid")}
+_KINDS = {"apns": ("device", "voip"), "fcm": ("registration", "fid")}
 Version = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -59,10 +59,10 @@ class UserOut(Struct, kw_only=True):
 
 
 class TokenIn(Struct, forbid_unknown_fields=True, kw_only=True):
-    """One vendor address."""
+    """One vendor address. ``voip`` is a PushKit token: messages of class ``call`` go to it, others never do."""
 
     path: Literal["apns", "fcm"]
-    kind: Literal["device", "registration", "fid"]
+    kind: Literal["device", "voip", "registration", "fid"]
     value: Annotated[str, Meta(pattern=r"^[!-~]{1,4096}$(?!\n)", min_length=1, max_length=4_096)]
     environment: Literal["production", "sandbox"] | None = None
     topic: Annotated[str, Meta(pattern=r"^[!-~]{1,255}$(?!\n)")] | None = None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-import httpx
 import pytest
 
 from dispatcher.domain.device import PushToken
@@ -18,60 +17,25 @@ from dispatcher.ports.node_bus import BusFrame
 from providers.base import Attempt
 from providers.credentials import ApnsCredentials, FcmCredentials, SmsCredentials
 from providers.registry import build_provider
-from providers.sandbox import Sandbox, SandboxSettings, ensure_credentials
+from providers.sandbox import ensure_credentials
+from tests.simulators import Simulators, running
 
 DELIVERY = "0123456789abcdef0000deadbeef"
 
 
-@dataclass
-class Lab:
-    """The simulators, credentials for them, and attempts to send."""
+@dataclass(kw_only=True)
+class Lab(Simulators):
+    """The simulators, providers for them, and attempts to send."""
 
-    sandbox: Sandbox
-    http: httpx.AsyncClient
     opened: list[Any] = field(default_factory=list)
 
     @property
     def now(self) -> int:
         return time.time_ns() // 1_000_000
 
-    async def script(self, end: str, **document: Any) -> None:
-        reply = await self.http.put(f"{self.sandbox.control_url}/control/{end}", json=document)
-        assert reply.status_code == 200, reply.text
-
-    async def requests(self, end: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            after = found[-1]["n"] if found else 0
-            reply = await self.http.get(f"{self.sandbox.control_url}/control/{end}/requests", params={"after": after})
-            page = reply.json()["requests"]
-            if not page:
-                return [entry for entry in found if not entry["url"].startswith("/token")]
-            found += page
-
-    def credentials(self, path: Path, **changes: Any) -> ApnsCredentials | FcmCredentials | SmsCredentials:
-        given, ca_file = self.sandbox.credentials, str(self.sandbox.ca_file)
-        if path is Path.APNS:
-            fields: dict[str, Any] = {
-                "topic": given.apns.topic,
-                "key_pem": given.apns.key_pem,
-                "key_id": given.apns.key_id,
-                "team_id": given.apns.team_id,
-                "endpoint": self.sandbox.apns_url,
-                "sandbox_endpoint": self.sandbox.apns_sandbox_url,
-                "ca_file": ca_file,
-            }
-            return ApnsCredentials(**{**fields, **changes})
-        if path is Path.FCM:
-            fields = {"service_account": dict(given.fcm), "endpoint": self.sandbox.fcm_tls_url, "ca_file": ca_file}
-            return FcmCredentials(**{**fields, **changes})
-        fields = {
-            "account_sid": given.sms.account_sid,
-            "auth_token": given.sms.auth_token,
-            "from_number": given.sms.from_number,
-            "endpoint": self.sandbox.sms_url,
-        }
-        return SmsCredentials(**{**fields, **changes})
+    def credentials(self, path: Path, **changes: Any) -> Any:
+        kinds: dict[Path, Any] = {Path.APNS: ApnsCredentials, Path.FCM: FcmCredentials, Path.SMS: SmsCredentials}
+        return kinds[path](**{**self.documents()[path], **changes})
 
     def provider(self, path: Path, public_url: str = "http://127.0.0.1:9/push", **changes: Any) -> Any:
         built = build_provider(self.credentials(path, **changes), public_url)
@@ -132,23 +96,11 @@ def credentials_directory(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
 
 @pytest.fixture
 async def lab(credentials_directory: FilePath) -> AsyncIterator[Lab]:
-    sandbox = await Sandbox.start(
-        SandboxSettings(
-            directory=credentials_directory,
-            control_port=0,
-            apns_port=0,
-            apns_sandbox_port=0,
-            fcm_port=0,
-            fcm_tls_port=0,
-            sms_port=0,
-        )
-    )
-    async with httpx.AsyncClient(trust_env=False) as http:
-        lab = Lab(sandbox, http)
+    async with running(credentials_directory) as (sandbox, http):
+        lab = Lab(sandbox=sandbox, http=http)
         yield lab
         for provider in lab.opened:
             await provider.close()
-    await sandbox.stop()
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from dispatcher.domain.device import PushToken
 from dispatcher.domain.outcome import HandedOver, Rejected, RetryLater, TokenDead, Unknown
 from dispatcher.domain.paths import Path
 from providers.apns.answers import ROWS, Row, Verdict
+from providers.apns.push_types import PushType
+from providers.apns.requests import Push
 from providers.base import Limits
 
 SOON = Limits(batch=500, payload_bytes=4096, concurrent=1_000, deadline_ms=400)
@@ -179,3 +182,23 @@ async def test_one_callers_patience_costs_the_others_nothing(lab: Any) -> None:
     sent = Counter(entry["headers"]["apns-id"] for entry in await lab.requests("apns"))
     assert sent.most_common(1)[0][1] <= 2  # the first attempt's id was used twice by this test
     assert len({entry["connection"] for entry in await lab.requests("apns")}) <= 2
+
+
+async def test_every_push_type_is_taken_in_both_environments(lab: Any) -> None:
+    provider = lab.provider(Path.APNS)
+    pushes = [
+        Push(
+            token=PushToken(path=Path.APNS, kind="device", value=f"{place:064x}", environment=environment),
+            push_type=push_type,
+            payload=b'{"aps":{"content-changed":true}}',
+            push_id=f"0f0f0f0f-0000-4000-8000-{place:012x}",
+            expires_at=lab.now + 60_000,
+            collapse_id="k",
+        )
+        for environment in ("production", "sandbox")
+        for place, push_type in enumerate(PushType)
+    ]
+    outcomes = await provider.push(pushes, lab.now)
+    assert outcomes == [HandedOver(push.push_id) for push in pushes]
+    seen = [entry["headers"]["apns-push-type"] for entry in await lab.requests("apns")]
+    assert Counter(seen) == {push_type.value: 2 for push_type in PushType}

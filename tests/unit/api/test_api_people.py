@@ -156,6 +156,7 @@ async def test_a_device_is_201_then_200_and_shows_only_the_ends_of_its_token(
         ({"tokens": [{"path": "sms", "kind": "device", "value": "x"}]}, "tokens[0].path"),
         ({"tokens": [{"path": "apns", "kind": "fid", "value": "x"}]}, "tokens[0].kind"),
         ({"tokens": [{"path": "fcm", "kind": "device", "value": "x"}]}, "tokens[0].kind"),
+        ({"tokens": [{"path": "fcm", "kind": "voip", "value": "x"}]}, "tokens[0].kind"),
         ({"tokens": [{"path": "fcm", "kind": "fid", "value": "x", "environment": "sandbox"}]}, "tokens[0].environment"),
         ({"tokens": [{"path": "apns", "kind": "device", "value": ""}]}, "tokens[0].value"),
         ({"tokens": [{"path": "apns", "kind": "device", "value": "x", "state": "active"}]}, "tokens[0].state"),

@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatcher.domain.device import PushToken
 from dispatcher.domain.ids import attempt_uuid
-from providers.apns.payload import LIMIT, build
-from providers.apns.requests import Unsendable, build_request, collapse_id
+from dispatcher.domain.paths import Path
+from providers.apns.payload import build
+from providers.apns.push_types import MAX_PAYLOAD as LIMIT
+from providers.apns.push_types import PushType
+from providers.apns.requests import Push, Unsendable, build_request, collapse_id, push_of
 from providers.base import Attempt
 from providers.text import mend
 
@@ -19,12 +23,12 @@ HOST = "https://api.push.apple.com"
 
 
 def headers_of(attempt: Attempt) -> dict[str, str]:
-    return dict(build_request(attempt, HOST, "com.example.im", "bearer x")[0].headers)
+    return dict(build_request(push_of(attempt), HOST, "com.example.im", "bearer x").headers)
 
 
 def test_an_alert_carries_every_header_apple_reads(make_attempt: Make) -> None:
     attempt = make_attempt(collapse_key="c42")
-    request, apns_id = build_request(attempt, HOST, "com.example.im", "bearer x")
+    request = build_request(push_of(attempt), HOST, "com.example.im", "bearer x")
     assert request.url == f"{HOST}/3/device/{'ab' * 32}"
     assert dict(request.headers) == {
         "authorization": "bearer x",
@@ -33,9 +37,8 @@ def test_an_alert_carries_every_header_apple_reads(make_attempt: Make) -> None:
         "apns-priority": "10",
         "apns-expiration": "1800003600",
         "apns-collapse-id": collapse_id(attempt.message),
-        "apns-id": apns_id,
+        "apns-id": attempt_uuid(attempt.attempt_id),
     }
-    assert apns_id == attempt_uuid(attempt.attempt_id)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,73 @@ def test_only_what_is_seen_is_an_alert(make_attempt: Make, changes: Any, push_ty
     assert (headers["apns-push-type"], headers["apns-priority"]) == (push_type, priority)
 
 
+def test_a_call_rings_on_the_token_that_rings(make_attempt: Make) -> None:
+    attempt = make_attempt(kind="voip", priority="low", message_id="cm-9", data={"room": "中" * 3_000})
+    request = build_request(push_of(attempt), HOST, "com.example.im", None)
+    headers = dict(request.headers)
+    assert (headers["apns-push-type"], headers["apns-topic"]) == ("voip", "com.example.im.voip")
+    assert headers["apns-priority"] == "10"
+    assert 4_096 < len(build(make_attempt(kind="voip", data={"room": "中" * 1_500}), 5_120)) <= 5_120
+    assert len(request.body) <= 5_120
+
+
+@pytest.mark.parametrize(
+    ("push_type", "topic", "priority", "expiration"),
+    [
+        (PushType.ALERT, "com.example.im", "10", "1800000060"),
+        (PushType.BACKGROUND, "com.example.im", "5", "1800000060"),
+        (PushType.LOCATION, "com.example.im.location-query", "10", "1800000060"),
+        (PushType.VOIP, "com.example.im.voip", "10", "1800000060"),
+        (PushType.COMPLICATION, "com.example.im.complication", "10", "1800000060"),
+        (PushType.FILEPROVIDER, "com.example.im.pushkit.fileprovider", "10", "1800000060"),
+        (PushType.MDM, "com.example.im", "10", "1800000060"),
+        (PushType.LIVEACTIVITY, "com.example.im.push-type.liveactivity", "10", "1800000060"),
+        (PushType.PUSHTOTALK, "com.example.im.voip-ptt", "10", "0"),
+        (PushType.WIDGETS, "com.example.im.push-type.widgets", "10", "1800000060"),
+        (PushType.CONTROLS, "com.example.im.push-type.controls", "10", "1800000060"),
+    ],
+)
+def test_each_push_type_has_its_topic_priority_and_life(
+    push_type: PushType, topic: str, priority: str, expiration: str
+) -> None:
+    headers = dict(build_request(by_hand(push_type), HOST, "com.example.im", None).headers)
+    assert headers["apns-push-type"] == push_type.value
+    assert (headers["apns-topic"], headers["apns-priority"]) == (topic, priority)
+    assert headers["apns-expiration"] == expiration
+    again = dict(build_request(by_hand(push_type, topic=topic), HOST, "other", None).headers)
+    assert again["apns-topic"] == topic
+
+
+def by_hand(push_type: PushType, **changes: Any) -> Push:
+    fields: dict[str, Any] = {
+        "token": PushToken(path=Path.APNS, kind="device", value="ab" * 32),
+        "push_type": push_type,
+        "payload": b'{"aps":{}}',
+        "push_id": "0f0f0f0f-0000-4000-8000-000000000001",
+        "expires_at": 1_800_000_060_000,
+    }
+    return Push(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("push_type", "changes", "word"),
+    [
+        (PushType.BACKGROUND, {"priority": "10"}, "BadPriority"),
+        (PushType.PUSHTOTALK, {"priority": "5"}, "BadPriority"),
+        (PushType.ALERT, {"priority": "7"}, "BadPriority"),
+        (PushType.ALERT, {"collapse_id": "k" * 65}, "BadCollapseId"),
+        (PushType.ALERT, {"collapse_id": "k\r\n"}, "BadCollapseId"),
+        (PushType.ALERT, {"push_id": "no uuid"}, "BadMessageId"),
+        (PushType.LIVEACTIVITY, {"payload": b"x" * 4_097}, "PayloadTooLarge"),
+        (PushType.VOIP, {"payload": b"x" * 5_121}, "PayloadTooLarge"),
+        (PushType.WIDGETS, {"topic": "a b"}, "BadTopic"),
+    ],
+)
+def test_what_apple_would_refuse_never_leaves(push_type: PushType, changes: Any, word: str) -> None:
+    with pytest.raises(Unsendable, match=word):
+        build_request(by_hand(push_type, **changes), HOST, "com.example.im", None)
+
+
 def test_the_topic_of_the_token_beats_the_apps(make_attempt: Make) -> None:
     assert headers_of(make_attempt(topic="com.example.other"))["apns-topic"] == "com.example.other"
 
@@ -62,7 +132,7 @@ def test_the_topic_of_the_token_beats_the_apps(make_attempt: Make) -> None:
 @pytest.mark.parametrize("changes", [{"value": "ab\r\nx: y"}, {"value": "a/b"}, {"value": ""}, {"topic": "a b\r\n"}])
 def test_a_token_that_would_break_the_request_is_not_sent(make_attempt: Make, changes: Any) -> None:
     with pytest.raises(Unsendable):
-        build_request(make_attempt(**changes), HOST, "com.example.im", None)
+        build_request(push_of(make_attempt(**changes)), HOST, "com.example.im", None)
 
 
 def test_one_key_collapses_and_two_messages_do_not(make_attempt: Make) -> None:

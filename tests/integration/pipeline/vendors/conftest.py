@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-import httpx
 import pytest
 
 from dispatcher.bootstrap import Stores, open_stores
@@ -16,60 +15,21 @@ from dispatcher.domain.device import Platform, PushToken
 from dispatcher.domain.paths import Path
 from dispatcher.ports.directory import DeviceRegistration
 from dispatcher.ports.homes import Queue
-from providers.sandbox import Sandbox, SandboxSettings, ensure_credentials
+from providers.sandbox import ensure_credentials
+from tests.simulators import Simulators, running
 
 
-@dataclass
-class Vendors:
+@dataclass(kw_only=True)
+class Vendors(Simulators):
     """Simulators on the world's clock, and a world that sends to them."""
 
     world: Any
-    sandbox: Sandbox
-    http: httpx.AsyncClient
     opened: list[Stores] = field(default_factory=list)
-
-    async def script(self, end: str, **document: Any) -> None:
-        reply = await self.http.put(f"{self.sandbox.control_url}/control/{end}", json=document)
-        assert reply.status_code == 200, reply.text
-
-    async def requests(self, end: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            after = found[-1]["n"] if found else 0
-            reply = await self.http.get(f"{self.sandbox.control_url}/control/{end}/requests", params={"after": after})
-            page = reply.json()["requests"]
-            if not page:
-                return [entry for entry in found if not entry["url"].startswith("/token")]
-            found += page
 
     async def under_way(self, end: str, count: int = 1) -> None:
         """Returns once the end has so many requests, answered or not."""
         while len(await self.requests(end)) < count:  # noqa: ASYNC110 - the log is in another place
             await asyncio.sleep(0.01)
-
-    async def targets(self, end: str) -> list[str]:
-        return [entry["target"] for entry in await self.requests(end)]
-
-    def documents(self) -> dict[Path, dict[str, Any]]:
-        given, ca_file = self.sandbox.credentials, str(self.sandbox.ca_file)
-        return {
-            Path.APNS: {
-                "topic": given.apns.topic,
-                "key_pem": given.apns.key_pem,
-                "key_id": given.apns.key_id,
-                "team_id": given.apns.team_id,
-                "endpoint": self.sandbox.apns_url,
-                "sandbox_endpoint": self.sandbox.apns_sandbox_url,
-                "ca_file": ca_file,
-            },
-            Path.FCM: {"service_account": dict(given.fcm), "endpoint": self.sandbox.fcm_tls_url, "ca_file": ca_file},
-            Path.SMS: {
-                "account_sid": given.sms.account_sid,
-                "auth_token": given.sms.auth_token,
-                "from_number": given.sms.from_number,
-                "endpoint": self.sandbox.sms_url,
-            },
-        }
 
     async def credentials(self, path: Path, document: Any, app: str = "im") -> None:
         sealed = self.world.stores.sealer.seal(json.dumps(document).encode())
@@ -101,21 +61,27 @@ class Vendors:
         self.world.stores, self.world.drains = stores, self.world.worker(stores)
         self.world.core = AppCore(stores)
 
-    async def phone(self, user_id: str, device_id: str, path: Path, value: str, *, app: str = "im") -> None:
-        """Registers a device with one token."""
-        token = PushToken(
-            path=path,
-            kind="device" if path is Path.APNS else "registration",
-            value=value,
-            environment="production" if path is Path.APNS else None,
-            registered_at=self.world.now,
-        )
+    async def phone(
+        self, user_id: str, device_id: str, path: Path, value: str, *, app: str = "im", ringing: str | None = None
+    ) -> None:
+        """Registers a device with one token, and the one that rings where it has one."""
+        kinds = {value: "device" if path is Path.APNS else "registration"} | ({ringing: "voip"} if ringing else {})
+        tokens = [
+            PushToken(
+                path=path,
+                kind=kind,
+                value=own,
+                environment="production" if path is Path.APNS else None,
+                registered_at=self.world.now,
+            )
+            for own, kind in kinds.items()
+        ]
         registration = DeviceRegistration(
             app=app,
             user_id=user_id,
             device_id=device_id,
             platform=Platform.IOS if path is Path.APNS else Platform.ANDROID,
-            tokens=[token],
+            tokens=tokens,
             alerts_enabled=True,
             app_version=None,
             os_version=None,
@@ -142,25 +108,12 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
 @pytest.fixture
 async def vendors(world: Any, simulators: FilePath) -> AsyncIterator[Vendors]:
     """An installation with simulators in place of the vendors."""
-    sandbox = await Sandbox.start(
-        SandboxSettings(
-            directory=simulators,
-            control_port=0,
-            apns_port=0,
-            apns_sandbox_port=0,
-            fcm_port=0,
-            fcm_tls_port=0,
-            sms_port=0,
-        ),
-        clock=lambda: float(world.now / 1_000),
-    )
     first_core = world.core
-    async with httpx.AsyncClient(trust_env=False) as http:
-        vendors = Vendors(world, sandbox, http)
+    async with running(simulators, clock=lambda: float(world.now / 1_000)) as (sandbox, http):
+        vendors = Vendors(sandbox=sandbox, http=http, world=world)
         await vendors.move_in()
         yield vendors
         for stores in vendors.opened[1:]:
             await stores.close()
-    await world.core.close()
-    world.core = first_core
-    await sandbox.stop()
+        await world.core.close()
+        world.core = first_core

@@ -136,6 +136,36 @@ async def test_tokens_of_devices_that_nobody_heard_of_rest_until_they_register_a
     assert await stale_turn(world.stores) == 0
 
 
+async def test_a_call_rings_on_the_token_that_rings_and_nothing_else_does(vendors: Any) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    await vendors.phone("li", "d1", Path.APNS, OLD, ringing=NEW)
+    await world.dispatch("m1", "li")
+    await world.dispatch("c1", "li", klass="call", data={"room": "7"})
+    await world.work()
+    sent = {
+        entry["target"]: [entry["headers"][f"apns-{name}"] for name in ("push-type", "topic", "priority")]
+        for entry in await vendors.requests("apns")
+    }
+    assert sent == {
+        OLD: ["alert", "com.example.im", "10"],
+        NEW: ["voip", "com.example.im.voip", "10"],
+    }
+
+
+async def test_a_dead_token_that_rings_leaves_the_phone_its_usual_one(vendors: Any) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    await vendors.phone("li", "d1", Path.APNS, OLD, ringing=NEW)
+    await vendors.script("apns", errors=[{"match": NEW, "status": 410, "reason": "Unregistered"}])
+    await world.dispatch("c1", "li", klass="call")
+    await world.work()
+    await world.advance(SECOND)
+    assert await vendors.states("li") == {OLD: "active", NEW: "dead"}
+    assert await vendors.targets("apns") == [NEW, OLD]
+    assert [entry["headers"]["apns-push-type"] for entry in await vendors.requests("apns")] == ["voip", "alert"]
+
+
 async def test_history_says_since_when_and_why(vendors: Any) -> None:
     world = vendors.world
     await vendors.app(*PUSH)
