@@ -13,7 +13,7 @@ import click
 PARTS = {
     "strategies": ("strategies.bench", "the rule engine: seconds, no servers"),
     "pipeline": ("dispatcher.bench.pipeline", "accept to archive: embedded servers, about a minute"),
-    "gateway": ("dispatcher.gateway.bench", "long connections: real sockets on loopback"),
+    "gateway": ("dispatcher.bench.gateway", "long connections: real sockets on loopback, about two minutes"),
     "providers": ("providers.bench", "APNs and FCM wires beside aioapns and firebase-admin: the simulators"),
 }
 
@@ -27,7 +27,15 @@ PARTS = {
     type=click.Path(file_okay=False, path_type=Path),
     help="Also write each result into this directory, dated: ops/bench keeps ours.",
 )
-def bench(part: str, quick: bool, as_json: bool, out: Path | None) -> None:
+@click.option(
+    "--reference",
+    "programs",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="GATEWAY LOAD",
+    help="gateway: a reference gateway and its load generator to alternate with (see ops/bench/README.md).",
+)
+def bench(part: str, quick: bool, as_json: bool, out: Path | None, programs: tuple[Path, Path] | None) -> None:
     """Measure a part of Pushpath: strategies, pipeline, gateway, providers, or all.
 
     CPU microseconds and ratios within one run hold on noisy machines; single wall times do not. Exit code 0 also where
@@ -37,7 +45,7 @@ def bench(part: str, quick: bool, as_json: bool, out: Path | None) -> None:
     for name in PARTS if part == "all" else [part]:
         if not as_json:
             click.echo(f"{name}: {PARTS[name][1]} ...", err=True)
-        result = _complete(name, _run_of(name)(quick=quick))
+        result = _complete(name, _run_of(name)(quick=quick, **_beside(name, programs)))
         results.append(result)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
@@ -47,6 +55,14 @@ def bench(part: str, quick: bool, as_json: bool, out: Path | None) -> None:
             _show(result)
     if as_json:
         click.echo(json.dumps(results if part == "all" else results[0], indent=2))
+
+
+def _beside(name: str, programs: tuple[Path, Path] | None) -> dict[str, Any]:
+    if programs is None or name != "gateway":
+        return {}
+    from dispatcher.bench.gateway import Reference
+
+    return {"reference": Reference(gateway=programs[0].resolve(), load=programs[1].resolve())}
 
 
 def _run_of(name: str) -> Callable[..., dict[str, Any]]:

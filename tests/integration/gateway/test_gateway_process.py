@@ -1,4 +1,4 @@
-"""The gateway as a process: SIGTERM, TLS in process, and its benchmark."""
+"""The gateway as a process: SIGTERM, TLS in process, its counters."""
 
 import asyncio
 import datetime
@@ -10,14 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 
-from dispatcher.gateway import bench
 from dispatcher.gateway.rehearsal import Rehearsal
 from dispatcher.gateway.settings import GatewaySettings
 
@@ -92,16 +90,6 @@ async def test_sigterm_drains_and_ends(eventually: Any) -> None:
         assert json.loads(await socket.recv())["code"] == "draining"
         await asyncio.wait_for(serving, 5)
     assert gateway.gauges()["connections"] == 0
-
-
-@pytest.mark.timeout(60)
-def test_the_benchmark_runs_and_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = bench.run(quick=True, reference_us=10.0)
-    assert report["name"] == "gateway"
-    assert {"message_ack_cpu", "accept_cpu", "memory_per_connection"} <= set(report["figures"])
-    assert all(figure["value"] > 0 for figure in report["figures"].values())
-    assert set(report["targets"]) == {"memory_per_connection", "accepts_per_core", "message_ack"}
-    assert report["ratios"]["message_ack"]["value"] > 0
 
 
 async def test_what_a_node_counts_reaches_its_metrics(stage: Any, eventually: Any) -> None:
