@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from strategies.availability import FACTS_READ
 from strategies.catalogue import INDEX
@@ -22,14 +22,17 @@ from strategies.validate import check
 
 
 class Shape:
-    """A rule's ladder for one set of availability facts. `ladders` holds it with the learned waits filled in."""
+    """A rule's ladder for one set of availability facts. `ladders` holds it with the learned waits filled in, `legs`
+    what `strategies.legs` made of it for replaying.
+    """
 
-    __slots__ = ("ladder", "ladders", "skipped")
+    __slots__ = ("ladder", "ladders", "legs", "skipped")
 
     def __init__(self, ladder: Ladder, skipped: tuple[Skip, ...]) -> None:
         self.ladder = ladder
         self.skipped = skipped
         self.ladders: dict[tuple[int | None, ...], Ladder] = {}
+        self.legs: Any = None
 
 
 LearnedWait: TypeAlias = tuple[int, tuple[int, ...], int, int]
@@ -82,7 +85,8 @@ class Rule:
         reads = tuple(dict.fromkeys((*_ALWAYS, *(name for path in paths for name in FACTS_READ[path]))))
         self.pick_shape = picker(reads)
         self.sharing = frozenset((*reads, *self.decides))
-        self.shapes: dict[tuple[Row, bool, bool], Shape] = {}
+        #: by whether the device's grace is over (1) and the budget gone (2)
+        self.shapes: tuple[dict[Row, Shape], ...] = ({}, {}, {}, {})
 
 
 def _p95(path: str) -> str:

@@ -7,7 +7,7 @@ from there, with the facts of that moment.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from strategies.availability import budget_gone, own_path, past_grace, unavailable
 from strategies.catalogue import INDEX
@@ -22,6 +22,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Decision: TypeAlias = tuple[int, Ladder, tuple[Skip, ...]]
+Waits: TypeAlias = tuple[int | None, ...]
+"""Milliseconds of each learned wait of a rule, None where nothing was learned yet."""
+NO_WAITS: Waits = ()
 
 _CLASS = INDEX["message.class"]
 _PRESENCE = INDEX["device.presence"]
@@ -48,15 +51,21 @@ def plan(facts: Row, strategy: Strategy) -> Plan:
 
 def decide(facts: Row, strategy: Strategy) -> Decision:
     """The bare decision of `plan`, without what explains it: place of the rule, ladder, what cannot be taken now."""
+    index, shape, waits = shape_for(facts, strategy)
+    return index, shape.ladder if waits is NO_WAITS else _with_waits(shape, strategy.rules[index], waits), shape.skipped
+
+
+def shape_for(facts: Row, strategy: Strategy) -> tuple[int, Shape, Waits]:
+    """The decision in parts: place of the rule, its ladder for what can be taken now, the waits learned for it."""
     index = strategy.first_match(facts)
     rule = strategy.rules[index]
     lost = facts[_PRESENCE] == "reconnecting" and past_grace(facts, strategy.document.grace_ms)
-    key = (rule.pick_shape(facts), lost, rule.has_sms and budget_gone(facts))
-    shape = rule.shapes.get(key)
+    shapes = rule.shapes[(1 if lost else 0) + (2 if rule.has_sms and budget_gone(facts) else 0)]
+    key = rule.pick_shape(facts)
+    shape = shapes.get(key)
     if shape is None:
-        shape = _remember(rule.shapes, key, _shape(strategy, rule, facts))
-    ladder = _with_waits(shape, rule.learned, facts) if rule.learned else shape.ladder
-    return index, ladder, shape.skipped
+        shape = _remember(shapes, key, _shape(strategy, rule, facts))
+    return index, shape, _waits(rule.learned, facts) if rule.learned else NO_WAITS
 
 
 def plan_batch(cases: Sequence[Row], strategy: Strategy) -> list[Plan]:
@@ -122,35 +131,45 @@ def _turn(ladder: Ladder, index: int, usable: tuple[str, ...], skipped: tuple[Sk
 
 
 def _wait_now(ladder: Ladder, step: Step, usable: tuple[str, ...], facts: Row) -> int | None:
-    """While a device is reconnecting, its longconn step lasts at least the rest of the grace."""
-    patient = "longconn" in usable and facts[_PRESENCE] == "reconnecting" and facts[_CLASS] not in _IMPATIENT
-    if step.wait_ms is None or not patient:
+    if step.wait_ms is None or "longconn" not in usable:
         return step.wait_ms
+    return max(step.wait_ms, patience_ms(ladder.grace_ms, facts))
+
+
+def patience_ms(grace_ms: int, facts: Row) -> int:
+    """While a device is reconnecting, its longconn step lasts at least the rest of the grace; otherwise 0."""
+    if facts[_PRESENCE] != "reconnecting" or facts[_CLASS] in _IMPATIENT:
+        return 0
     lost_s = facts[_RECONNECTING]
-    rest_ms = ladder.grace_ms - int(float(lost_s or 0.0) * 1000)
-    return max(step.wait_ms, round_wait(rest_ms))
+    return max(round_wait(grace_ms - int(float(lost_s or 0.0) * 1000)), 0)
 
 
-def _with_waits(shape: Shape, learned: tuple[LearnedWait, ...], facts: Row) -> Ladder:
-    """The ladder with each learned wait: the slowest p95 of the step's paths, inside its bounds."""
+def _waits(learned: tuple[LearnedWait, ...], facts: Row) -> Waits:
+    """Each learned wait: the slowest p95 of the step's paths, inside its bounds. None where nothing is known."""
     waits: list[int | None] = []
     for _, places, least_ms, most_ms in learned:
-        slowest_s: float | None = None
+        slowest_s: Any = None
         for place in places:
-            value = facts[place]
-            if value is not None and (slowest_s is None or float(value) > slowest_s):
-                slowest_s = float(value)
+            value: Any = facts[place]
+            if value is not None and (slowest_s is None or value > slowest_s):
+                slowest_s = value
         if slowest_s is None:
             waits.append(None)
-        elif slowest_s * 1000 >= most_ms:
+        elif (slowest_ms := slowest_s * 1000) >= most_ms:
             waits.append(most_ms)
+        elif slowest_ms <= least_ms:
+            waits.append(min(round_wait(least_ms), most_ms))
         else:
-            waits.append(min(round_wait(max(int(slowest_s * 1000), least_ms)), most_ms))
-    key = tuple(waits)
-    ladder = shape.ladders.get(key)
+            waits.append(min(round_wait(int(slowest_ms)), most_ms))
+    return tuple(waits)
+
+
+def _with_waits(shape: Shape, rule: Rule, waits: Waits) -> Ladder:
+    """The ladder with its learned waits filled in."""
+    ladder = shape.ladders.get(waits)
     if ladder is None:
         steps = list(shape.ladder.steps)
-        for (place, *_), wait_ms in zip(learned, waits, strict=True):
+        for (place, *_), wait_ms in zip(rule.learned, waits, strict=True):
             if wait_ms is not None:
                 steps[place] = _learned_step(steps[place], wait_ms)
         base = shape.ladder
@@ -165,7 +184,7 @@ def _with_waits(shape: Shape, learned: tuple[LearnedWait, ...], facts: Row) -> L
             base.sms,
             base.push,
         )
-        _remember(shape.ladders, key, ladder)
+        _remember(shape.ladders, waits, ladder)
     return ladder
 
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from strategies.catalogue import INDEX
+from strategies.engine import patience_ms
 from strategies.facts import Row
-from strategies.ladder import Ladder, Skip
+from strategies.ladder import Ladder, Reason, Skip
 from strategies.predicates import answers
 
 _AGE = INDEX["message.age_s"]
+AGES = "message.age_s"
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False):
@@ -52,35 +54,44 @@ def replay(ladder: Ladder, skipped: tuple[Skip, ...], track: RecordedTrack) -> R
     unknown: list[str] = []
     proven: int | None = None
     sms_due: int | None = None
-    refused = [(skip.step, skip.path) for skip in skipped]
-    evidence = track.evidence
+    refused = refusals(ladder, skipped)
     at: int | None = 0
     for index, step in enumerate(ladder.steps):
         if at is None or (proven is not None and proven <= at):
             break
-        paths = step.paths
-        if refused:
-            paths = tuple([path for path in paths if (index, path) not in refused])
-            if not paths:
-                continue
-        if step.condition is not None and not _holds(step.condition, track.facts, at):
+        paths = [path for path in step.paths if (index, path) not in refused]
+        if not paths or (step.condition is not None and not holds(step.condition, track.facts, at)):
             continue
         for path in paths:
             if path == "sms":
                 sms_due = at if sms_due is None else sms_due
                 continue
             attempts.append((path, at))
-            seen = evidence.get(path)
+            seen = track.evidence.get(path)
             if seen is None:
                 unknown.append(path)
             elif seen.proven_after_ms is not None:
                 moment = at + seen.proven_after_ms
                 proven = moment if proven is None else min(proven, moment)
-        at = None if step.wait_ms is None else at + step.wait_ms
+        if step.wait_ms is None:
+            at = None
+        else:
+            at += max(step.wait_ms, patience_ms(ladder.grace_ms, track.facts) if "longconn" in paths else 0)
     return Replay(tuple(attempts), proven, sms_due, at, tuple(unknown), bool(attempts))
 
 
-def _holds(condition: str, facts: Row, at_ms: int) -> bool:
-    if "message.age_s" in condition:
+def refusals(ladder: Ladder, skipped: tuple[Skip, ...]) -> frozenset[tuple[int, str]]:
+    """(step, path) of what could not be taken then. That a budget was gone counts only for who has none of their own:
+    a simulation keeps the budget of the strategy it tries.
+    """
+    own_budget = ladder.sms is not None and ladder.sms.budget is not None
+    return frozenset(
+        (skip.step, skip.path) for skip in skipped if not (own_budget and skip.reason is Reason.BUDGET_EXHAUSTED)
+    )
+
+
+def holds(condition: str, facts: Row, at_ms: int) -> bool:
+    """Whether a step's `if` lets it go, so long after planning."""
+    if AGES in condition:
         facts = (*facts[:_AGE], at_ms / 1000, *facts[_AGE + 1 :])
     return answers(condition)[0](facts) == 0

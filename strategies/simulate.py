@@ -2,142 +2,30 @@
 
 Streaming and bounded: one delivery at a time, counts and sketches only, the few cases that change most kept aside.
 Where a strategy would have used a path that was never tried on that track, the record holds no evidence: such a
-delivery is counted apart instead of being guessed.
+delivery is counted apart instead of being guessed. SMS go as far as each strategy's own limits let them (`spending`).
+Not modelled: the end of quiet hours (it is no fact of the record) and the retries inside a step's wait.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from strategies import learn
-from strategies.catalogue import PATHS
 from strategies.compile import Strategy
-from strategies.engine import Decision, decide, plan
+from strategies.course import Course, RecordedDelivery
+from strategies.engine import plan
 from strategies.explain import explain, ladder_view
 from strategies.facts import row_from
-from strategies.replay import RecordedTrack, Replay, replay
+from strategies.sides import Made, Side
+from strategies.spending import Whom
 
 PROGRESS_EVERY = 1_000
-MAX_CONVERSATIONS = 200_000
-"""Conversations whose last SMS is remembered, so that the next one in the window is not paid again."""
-MAX_ROUTES = 10_000
-"""Different sequences of paths counted apart before they are added up."""
 
-
-class RecordedDelivery(msgspec.Struct, frozen=True):
-    """One delivery of the journal. sms_segments: what its SMS costs or would cost; proof ends at `ttl_ms`.
-
-    conversation: of one user, as their collapse key tells them apart; empty without one. planned_ms: since the epoch.
-    """
-
-    delivery_id: str
-    message_id: str
-    user_id: str
-    tracks: tuple[RecordedTrack, ...]
-    sms_segments: int = 1
-    ttl_ms: int = 86_400_000
-    conversation: str = ""
-    planned_ms: int = 0
-
-
-class Course(msgspec.Struct, frozen=True, gc=False):
-    """What one strategy makes of a delivery."""
-
-    decisions: tuple[Decision, ...]
-    attempts: tuple[str, ...]
-    segments: int
-    proven_ms: int | None
-    evident: bool
-    sms_ms: int | None = None
-
-
-class Side:
-    """The figures of one strategy, gathered."""
-
-    def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
-        self.rules: dict[str, int] = {rule.name: 0 for rule in strategy.rules}
-        self.paths: dict[str, int] = dict.fromkeys(PATHS, 0)
-        self.segments = self.confirmed = self.no_evidence = 0
-        self.times: dict[int, float] = {}
-        self._routes: dict[tuple[str, ...], int] = {}
-        limits = strategy.document.sms
-        self._coalesce_ms = limits.coalesce_ms if limits is not None else None
-        self._conversations: dict[str, int] = {}
-
-    def coalesced(self, delivery: RecordedDelivery, course: Course) -> Course:
-        """The same course, without an SMS of its own where one of its conversation went within the window."""
-        if course.sms_ms is None or not self._coalesce_ms or not delivery.conversation:
-            return course
-        at = delivery.planned_ms + course.sms_ms
-        last = self._conversations.get(delivery.conversation)
-        if last is not None and abs(at - last) < self._coalesce_ms:
-            attempts = tuple([path for path in course.attempts if path != "sms"])
-            return Course(course.decisions, attempts, 0, course.proven_ms, course.evident)
-        if len(self._conversations) >= MAX_CONVERSATIONS:
-            oldest = sorted(self._conversations.values())[MAX_CONVERSATIONS // 2]
-            self._conversations = {name: when for name, when in self._conversations.items() if when > oldest}
-        self._conversations[delivery.conversation] = at
-        return course
-
-    def course(self, delivery: RecordedDelivery, like: Course | None = None) -> Course:
-        """Plan every track and climb its ladder; the SMS is the delivery's.
-
-        Where another strategy planned the same steps (`like`), its course is taken over.
-        """
-        tracks = delivery.tracks
-        if len(tracks) == 1:  # most people have one phone
-            made = decide(tracks[0].facts, self.strategy)
-            decisions: tuple[Decision, ...] = (made,)
-            same = like is not None and _same_steps(made, like.decisions[0])
-        else:
-            decisions = tuple([decide(track.facts, self.strategy) for track in tracks])
-            same = like is not None and all(map(_same_steps, decisions, like.decisions))
-        if like is not None and same:
-            return Course(decisions, like.attempts, like.segments, like.proven_ms, like.evident, like.sms_ms)
-        replays = [
-            replay(ladder, skipped, track)
-            for (_, ladder, skipped), track in zip(decisions, delivery.tracks, strict=True)
-        ]
-        return _course(delivery, decisions, replays)
-
-    def count(self, course: Course) -> None:
-        """Add a delivery's course to the figures."""
-        for _, ladder, _ in course.decisions:
-            self.rules[ladder.rule] += 1
-        route, routes = course.attempts, self._routes
-        if route in routes:
-            routes[route] += 1
-        else:
-            if len(routes) >= MAX_ROUTES:
-                self._add_routes()
-            routes[route] = 1
-        self.segments += course.segments
-        if course.proven_ms is not None:
-            self.confirmed += 1
-            place = learn.bucket_of(course.proven_ms / 1000)
-            self.times[place] = self.times.get(place, 0.0) + 1.0
-        elif not course.evident:
-            self.no_evidence += 1
-
-    def path_counts(self) -> dict[str, int]:
-        """Attempts by path."""
-        self._add_routes()
-        return self.paths
-
-    def _add_routes(self) -> None:
-        for route, count in self._routes.items():
-            for path in route:
-                self.paths[path] = self.paths.get(path, 0) + count
-        self._routes.clear()
-
-    def time_to_proof(self, share: float) -> float | None:
-        """A quantile (seconds) of the expected time to proof."""
-        return learn.bucket_quantile(sorted(self.times.items()), share)
+Case: TypeAlias = tuple[RecordedDelivery, Made, Made]
+"""A delivery with what old and new make of it."""
 
 
 class Simulation:
@@ -148,27 +36,44 @@ class Simulation:
         self._new = Side(new)
         self._price = segment_price
         self._keep = keep_changes
-        self._changes: list[tuple[float, int, RecordedDelivery]] = []
+        self._changes: list[tuple[float, int, Case]] = []
         self.decisions = 0
         self.deliveries = 0
 
-    def feed(self, delivery: RecordedDelivery) -> None:
+    @property
+    def asks_numbers(self) -> bool:
+        """Whether a limit of either counts by phone number or prefix."""
+        return self._old.spending.asks_numbers() or self._new.spending.asks_numbers()
+
+    def feed(self, delivery: RecordedDelivery, whom: Whom | None = None) -> None:
         """Take one recorded delivery into the figures."""
-        old = self._old.course(delivery)
-        new = self._new.course(delivery, old)
-        if old.sms_ms is not None or new.sms_ms is not None:
-            old, new = self._old.coalesced(delivery, old), self._new.coalesced(delivery, new)
+        self.count(self.case(delivery), whom)
+
+    def case(self, delivery: RecordedDelivery) -> Case:
+        """What both make of a delivery, not yet counted; limits are not asked yet."""
+        old = self._old.make(delivery)
+        return delivery, old, self._new.make(delivery, old)
+
+    def count(self, case: Case, whom: Whom | None = None) -> None:
+        """Take a case into the figures. `whom`: whom its SMS would be for, where `wants_sms` says that it matters."""
+        delivery, old, new = case
+        if old.course.sms_ms is not None or new.course.sms_ms is not None:
+            whom = whom or Whom(delivery.user_id)
+            old, new = self._old.allowed(delivery, old, whom), self._new.allowed(delivery, new, whom)
         self._old.count(old)
         self._new.count(new)
         self.deliveries += 1
         self.decisions += len(delivery.tracks)
-        weight = _weight(old, new)
+        weight = _weight(old.course, new.course) if old.course is not new.course else 0.0
+        for mine, theirs in zip(old.picks, new.picks, strict=True):
+            if self._old.names[mine[0]] != self._new.names[theirs[0]]:
+                weight += 1.0
+                break
         if weight and self._keep:
-            entry = (weight, -self.deliveries, delivery)
             if len(self._changes) < self._keep:
-                heapq.heappush(self._changes, entry)
-            elif entry > self._changes[0]:
-                heapq.heapreplace(self._changes, entry)
+                heapq.heappush(self._changes, (weight, -self.deliveries, (delivery, old, new)))
+            elif weight > self._changes[0][0]:  # of equal weight the earlier stays
+                heapq.heapreplace(self._changes, (weight, -self.deliveries, (delivery, old, new)))
 
     def result(self) -> dict[str, Any]:
         """The answer of `POST /v1/strategies/simulate` for recorded traffic (api.md), as plain values."""
@@ -176,9 +81,14 @@ class Simulation:
         return {
             "deliveries": self.deliveries,
             "decisions": self.decisions,
-            "rules": _beside("name", old.rules, new.rules),
-            "paths": _beside("path", old.path_counts(), new.path_counts()),
+            "rules": _beside("name", old.rules(), new.rules()),
+            "paths": _beside("path", old.paths(), new.paths()),
             "sms_segments": {"old": old.segments, "new": new.segments},
+            "sms_limited": {
+                "old": sum(old.limited.values()),
+                "new": sum(new.limited.values()),
+                "by": _beside("limit", old.limited, new.limited),
+            },
             "cost": {
                 "old": round(old.segments * self._price, 4),
                 "new": round(new.segments * self._price, 4),
@@ -190,17 +100,23 @@ class Simulation:
                 name: {"p50": side.time_to_proof(0.5), "p95": side.time_to_proof(0.95)}
                 for name, side in (("old", old), ("new", new))
             },
-            "changes": [self._change(delivery) for _, _, delivery in sorted(self._changes, reverse=True)],
+            "changes": [self._change(case) for _, _, case in sorted(self._changes, key=_by_weight, reverse=True)],
         }
 
-    def _change(self, delivery: RecordedDelivery) -> dict[str, Any]:
+    def _change(self, case: Case) -> dict[str, Any]:
+        delivery, old, new = case
         return {
             "delivery_id": delivery.delivery_id,
             "message_id": delivery.message_id,
             "user_id": delivery.user_id,
-            "old": _shown(delivery, self._old),
-            "new": _shown(delivery, self._new),
+            "old": _shown(delivery, old.course, self._old.strategy),
+            "new": _shown(delivery, new.course, self._new.strategy),
         }
+
+
+def wants_sms(case: Case) -> bool:
+    """Whether either would send an SMS, so that it matters for whom."""
+    return case[1].course.sms_ms is not None or case[2].course.sms_ms is not None
 
 
 def simulate(
@@ -235,66 +151,19 @@ def simulate_facts(strategy: Strategy, facts: dict[str, object]) -> dict[str, An
     }
 
 
-def _same_steps(one: Decision, other: Decision) -> bool:
-    return one[2] == other[2] and one[1].steps == other[1].steps
-
-
-def _course(delivery: RecordedDelivery, decisions: tuple[Decision, ...], replays: list[Replay]) -> Course:
-    proven: int | None = None
-    evident = True
-    for found in replays:
-        if found.proven_ms is not None and (proven is None or found.proven_ms < proven):
-            proven = found.proven_ms
-        if found.unknown:
-            evident = False
-    attempts = [path for found in replays for path, at in found.attempts if proven is None or at <= proven]
-    segments = 0
-    due = _sms_due(replays)
-    if due is not None and due < delivery.ttl_ms and (proven is None or proven > due):
-        segments = delivery.sms_segments
-        attempts.append("sms")
-        carrier = next((seen for track in delivery.tracks if (seen := track.evidence.get("sms")) is not None), None)
-        if carrier is None:
-            evident = False
-        elif carrier.proven_after_ms is not None:
-            by_sms = due + carrier.proven_after_ms
-            proven = by_sms if proven is None else min(proven, by_sms)
-    if proven is not None and proven > delivery.ttl_ms:
-        proven = None
-    return Course(decisions, tuple(attempts), segments, proven, evident, due if segments else None)
-
-
-def _sms_due(replays: list[Replay]) -> int | None:
-    """When the last track that made a real attempt reaches its sms step or ends (architecture.md, invariant 5)."""
-    for found in replays:
-        if found.sms_due_ms is not None:
-            break
-    else:
-        return None
-    counted = [found for found in replays if found.real] or replays
-    due = 0
-    some = False
-    for found in counted:
-        moment = found.sms_due_ms if found.sms_due_ms is not None else found.ended_ms
-        if moment is None:
-            return None
-        some = some or found.sms_due_ms is not None
-        due = max(due, moment)
-    return due if some else None
+def _by_weight(entry: tuple[float, int, Case]) -> tuple[float, int]:
+    return entry[:2]
 
 
 def _weight(old: Course, new: Course) -> float:
-    """How much a delivery changes: a lost or won proof first, then money, then the rule, then time."""
+    """How much a course changes: a lost or won proof first, then money, then time. (Another rule comes last.)"""
     weight = 0.0
     if (old.proven_ms is None) is not (new.proven_ms is None):
         weight += 1_000.0
-    elif old.proven_ms != new.proven_ms and old.proven_ms is not None and new.proven_ms is not None:
+    elif old.proven_ms is not None and new.proven_ms is not None:
         weight += min(abs(old.proven_ms - new.proven_ms) / 60_000, 99.0)
     if old.segments != new.segments:
         weight += 100.0 * abs(old.segments - new.segments)
-    for one, other in zip(old.decisions, new.decisions, strict=True):
-        if one[1].rule != other[1].rule:
-            return weight + 1.0
     return weight
 
 
@@ -303,15 +172,15 @@ def _beside(key: str, old: dict[str, int], new: dict[str, int]) -> list[dict[str
     return [{key: name, "old": old.get(name, 0), "new": new.get(name, 0)} for name in names]
 
 
-def _shown(delivery: RecordedDelivery, side: Side) -> dict[str, Any]:
-    course = side.course(delivery)
-    plans = [plan(track.facts, side.strategy) for track in delivery.tracks]
+def _shown(delivery: RecordedDelivery, course: Course, strategy: Strategy) -> dict[str, Any]:
+    plans = [plan(track.facts, strategy) for track in delivery.tracks]
     return {
         "tracks": [
             {"rule": made.rule, "ladder": ladder_view(made.ladder), "explanation": str(explain(made))} for made in plans
         ],
         "paths": list(course.attempts),
         "sms_segments": course.segments,
+        "sms_limited": course.limited,
         "time_to_proof_s": None if course.proven_ms is None else course.proven_ms / 1000,
         "evidence": course.evident,
     }

@@ -4,11 +4,14 @@ Memory is bounded: a few thousand deliveries at a time. The loop it runs on is g
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from dispatcher.domain.clock import MINUTE, Millis
 from dispatcher.domain.ids import DeliveryRef, shard_of
@@ -20,12 +23,16 @@ from dispatcher.pipeline.strategy_book import Shelf
 from dispatcher.ports.traffic import RecordedMessage, Traffic, place_of
 from strategies.catalogue import INDEX
 from strategies.compile import Strategy
-from strategies.simulate import RecordedDelivery, Simulation
+from strategies.course import RecordedDelivery
+from strategies.simulate import Case, Simulation, wants_sms
+from strategies.spending import Whom
 from strategies.validate import DEFAULT_STRATEGY
 
 HOMES_LISTED = 1_000
 DELIVERIES_AT_ONCE = 4_000
 SLICE = 100
+NUMBERS_KNOWN = 200_000
+PREFIX = 7  #: as the guard is asked (`pipeline.sms`)
 JOURNAL_PENDING = 20_000
 _TTL = INDEX["message.ttl_s"]
 
@@ -67,6 +74,7 @@ async def simulate_recorded(
     share = question.sample if question.sample <= 1 else min(question.sample / max(total, 1), 1.0)
     priced = any(rule.has_sms for strategy in (old, new) for rule in strategy.rules)
     pending = _Pending(question, parts)
+    numbers = _Numbers(app, parts, asked=simulation.asks_numbers)
     done = 0
     async for homes in _pieces(question, traffic):
         await pending.read(homes)  # first: an entry may move to the ledger meanwhile, never back
@@ -76,14 +84,15 @@ async def simulate_recorded(
             # an entry on its way from the hot store may be seen in both
             journal = dict.fromkeys([*journals.get(home, ()), *pending.found.get(home, ())])
             texts = _Texts(messages.get(home, ()), new, parts)
-            deliveries = (
-                _delivery(home, one, texts)
+            cases = (
+                _case(simulation, home, one, texts)
                 for one in recorded(journal)
                 if _asked(one, old, new) and _sampled(home, one.place, share)
             )
-            while piece := list(islice(deliveries, SLICE)):
-                for delivery in piece:
-                    simulation.feed(delivery)
+            while piece := list(islice(cases, SLICE)):
+                whom = await numbers.of(piece)
+                for case in piece:
+                    simulation.count(case, whom.get(case[0].user_id))
                 await asyncio.sleep(0)
             done += size
         if progress is not None:
@@ -91,6 +100,36 @@ async def simulate_recorded(
     result = simulation.result()
     result["window"] = {"old": f"{old.name}@{old.version}", "new": new.name, "sample": round(share, 6)}
     return await _named(result, app, traffic, parts)
+
+
+class _Numbers:
+    """Which number a user's SMS would go to now, for the caps that count by it; only those are asked who would get one.
+
+    A number is known here by its hash and its prefix, and forgotten with the simulation.
+    """
+
+    def __init__(self, app: str, parts: Parts, *, asked: bool) -> None:
+        self._app = app
+        self._parts = parts
+        self._asked = asked
+        self._known: dict[str, Whom] = {}
+
+    async def of(self, cases: Iterable[Case]) -> Mapping[str, Whom]:
+        """By user; users without a number of their own are left out."""
+        if not self._asked:
+            return self._known
+        wanted = {case[0].user_id for case in cases if wants_sms(case)} - self._known.keys() - {""}
+        if not wanted:
+            return self._known
+        if len(self._known) + len(wanted) > NUMBERS_KNOWN:
+            self._known.clear()
+        seal = self._parts.seal
+        for user_id, profile in (await self._parts.profiles.get(self._app, sorted(wanted))).items():
+            phone = seal.open(profile.phone).decode() if profile.phone is not None else ""
+            self._known[user_id] = (
+                Whom(user_id, seal.number_hash(phone).hex(), phone[:PREFIX]) if phone else Whom(user_id)
+            )
+        return self._known
 
 
 class _Pending:
@@ -140,40 +179,45 @@ def _sampled(home: int, place: int, share: float) -> bool:
 
 
 class _Texts:
-    """What an SMS of a home's deliveries costs, and in which conversation it is; each message is measured once."""
+    """What an SMS of a home's deliveries costs, for whom it is and in which conversation."""
 
     def __init__(self, messages: Sequence[RecordedMessage], strategy: Strategy, parts: Parts) -> None:
         limits = strategy.document.sms
         self._most = (limits.max_segments if limits is not None else None) or DEFAULT_SEGMENTS
         self._messages = messages
+        self._places = [one.place for one in messages]
         self._cut = parts.cut_sms
         self._costs: dict[int, int] = {}
 
-    def of(self, place: int) -> tuple[int, str]:
-        """Segments of one delivery's text, and its conversation."""
-        for one in self._messages:
-            index = place - one.place
-            if 0 <= index < len(one.user_ids):
-                if one.place not in self._costs:
-                    self._costs[one.place] = self._cut(text_for(one.message, 0, None), self._most)[1]
-                key = one.message.collapse_key
-                return self._costs[one.place], f"{key}\0{one.user_ids[index]}" if key else ""
-        return 1, ""
+    def priced(self, delivery: RecordedDelivery, place: int) -> RecordedDelivery:
+        """The same delivery with its SMS's segments, its user and their conversation; each message is measured once."""
+        at = bisect_right(self._places, place) - 1
+        one = self._messages[at] if at >= 0 else None
+        if one is None or place - one.place >= len(one.user_ids):
+            return delivery
+        if one.place not in self._costs:
+            self._costs[one.place] = self._cut(text_for(one.message, 0, None), self._most)[1]
+        key, user_id = one.message.collapse_key, one.user_ids[place - one.place]
+        return msgspec.structs.replace(
+            delivery,
+            sms_segments=self._costs[one.place],
+            user_id=user_id,
+            conversation=f"{key}\0{user_id}" if key else "",
+        )
 
 
-def _delivery(home: int, one: Recorded, texts: _Texts) -> RecordedDelivery:
+def _case(simulation: Simulation, home: int, one: Recorded, texts: _Texts) -> Case:
     ttl = one.tracks[0].facts[_TTL]
-    segments, conversation = texts.of(one.place)
-    return RecordedDelivery(
+    delivery = RecordedDelivery(
         delivery_id=f"{home}.{one.place}",
         message_id="",
         user_id="",
         tracks=one.tracks,
-        sms_segments=segments,
         ttl_ms=int(ttl or 0) * 1000,
-        conversation=conversation,
         planned_ms=one.at,
     )
+    case = simulation.case(delivery)
+    return simulation.case(texts.priced(delivery, one.place)) if wants_sms(case) else case
 
 
 async def _named(result: dict[str, Any], app: str, traffic: Traffic, parts: Parts) -> dict[str, Any]:

@@ -43,6 +43,8 @@ Work = Callable[[Progress], Awaitable[Mapping[str, Any]]]
 async def simulate(request: HttpRequest) -> Answer:
     """With ``facts``: rule, ladder and explanation. With ``since``: old against new over the window's traffic.
 
+    SMS go as far as each one's own limits let them: ``sms_limited`` tells how many were held, and by which limit.
+
     Recorded traffic may take minutes: with ``Accept: application/x-ndjson`` lines of ``{done, total}`` (deliveries;
     a total of 0 while an earlier trial is still under way) come twice a second, then one ``{result}`` or
     ``{problem}``. Hang up to cancel.

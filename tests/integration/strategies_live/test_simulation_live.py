@@ -1,6 +1,7 @@
 """A draft is held against what was recorded: open deliveries count, cases are named, samples are shares."""
 
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -82,3 +83,27 @@ async def test_a_faulty_draft_is_refused_with_its_faults(world: World) -> None:
     await world.app()
     with pytest.raises(Problem, match="sms without a limit"):
         await simulated(world, DRAFT.replace("limits: {sms: {per_user: 9/1d, budget: 40 segments/1d}}\n", ""))
+
+
+def sms_only(limits: str) -> str:
+    return f"strategy: default\nlimits: {{sms: {{{limits}}}}}\nrules: [{{name: all, ladder: [{{path: sms}}]}}]"
+
+
+async def test_a_drafts_limits_hold_what_they_would_hold_and_say_so(world: World) -> None:
+    await world.app()
+    users = [f"u{number}" for number in range(5)]
+    for user in users:
+        await world.user(user)
+    for number in range(3):
+        await world.dispatch(f"m{number}", *users)
+    await world.work()
+
+    result = await simulated(world, sms_only("per_user: 3/1d, per_number: 2/1d, budget: 7 segments/1d"))
+
+    assert result["deliveries"] == 15
+    assert result["sms_segments"]["new"] == 7
+    assert (result["sms_limited"]["old"], result["sms_limited"]["new"]) == (0, 8)
+    held = {row["limit"]: row["new"] for row in result["sms_limited"]["by"] if row["new"]}
+    assert held == {"per_number": 2, "budget": 6}
+    prefixes = {str(crc32(user.encode()) % 10**8).zfill(8)[0] for user in users}  # as the world gives out numbers
+    assert (await simulated(world, sms_only("per_prefix: 1/1d")))["sms_segments"]["new"] == len(prefixes)

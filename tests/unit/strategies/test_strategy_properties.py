@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from strategies.catalogue import CATALOGUE, Type
 from strategies.compile import compile_strategy
+from strategies.course import RecordedDelivery, course_of
 from strategies.document import parse_document
-from strategies.engine import next_step, plan, plan_batch
+from strategies.engine import decide, next_step, plan, plan_batch
 from strategies.explain import explain
 from strategies.facts import FactValue, Row
 from strategies.ladder import Plan
+from strategies.legs import course_along, pick
 from strategies.problems import StrategyInvalid
+from strategies.replay import Evidence, RecordedTrack
 from strategies.validate import validate
 
 RIGHT_WHENS = [
@@ -119,6 +122,30 @@ def _ends(made: Plan, facts: Row) -> None:
         assert turn.wait_ms is None or 1_000 <= turn.wait_ms <= 7 * 86_400_000
         at, turns = turn.index, turns + 1
     assert turns <= len(made.steps)
+
+
+EVIDENCE = st.dictionaries(
+    st.sampled_from(["longconn", "apns", "fcm", "poll", "sms", "push"]),
+    st.sampled_from([None, 0, 400, 1_000, 9_000, 61_000, 10_000_000]).map(Evidence),
+)
+TRACKS = st.lists(st.builds(RecordedTrack, facts=rows(), evidence=EVIDENCE), min_size=1, max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    source=documents(), deliveries=st.lists(TRACKS, min_size=1, max_size=6), ttl_ms=st.sampled_from([1_500, 86_400_000])
+)
+def test_a_simulations_prepared_legs_come_to_what_the_plain_replay_comes_to(
+    source: str, deliveries: list[list[RecordedTrack]], ttl_ms: int
+) -> None:
+    try:
+        strategy = compile_strategy(parse_document(source), "t", 1)
+    except StrategyInvalid:
+        return
+    for tracks in deliveries:
+        delivery = RecordedDelivery("d", "m", "u", tuple(tracks), sms_segments=2, ttl_ms=ttl_ms)
+        plain = course_of(delivery, [decide(track.facts, strategy) for track in tracks])
+        assert course_along(delivery, [pick(track.facts, strategy) for track in tracks]) == plain
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from strategies.bench import devices, run, ten_rules
 from strategies.compile import Strategy, compile_strategy
+from strategies.course import RecordedDelivery
 from strategies.document import parse_document
 from strategies.engine import plan
 from strategies.facts import Row, row_from
 from strategies.replay import Evidence, RecordedTrack, replay
-from strategies.simulate import RecordedDelivery, simulate, simulate_facts
+from strategies.simulate import simulate, simulate_facts
 
 OLD = """
 strategy: t
@@ -156,7 +157,8 @@ def test_the_benchmark_runs_and_reports_in_the_common_form() -> None:
 
 
 def test_one_sms_stands_for_a_conversation_and_the_next_window_pays_again() -> None:
-    coalescing = compiled(OLD.replace("{per_user: 3/1d}", "{per_user: 3/1d, coalesce: collapse_key/10m}"), 2)
+    free = OLD.replace("per_user: 3/1d", "per_user: 9/1d")
+    coalescing = compiled(free.replace("per_user: 9/1d", "per_user: 9/1d, coalesce: collapse_key/10m"), 2)
 
     def one(number: int, planned_ms: int, conversation: str) -> RecordedDelivery:
         return RecordedDelivery(
@@ -165,7 +167,7 @@ def test_one_sms_stands_for_a_conversation_and_the_next_window_pays_again() -> N
 
     cases = [one(1, 0, "c"), one(2, 1_000, "c"), one(3, 2_000, "other"), one(4, 600_000, "c"), one(5, 3_000, "")]
 
-    result = simulate(compiled(OLD), coalescing, cases)
+    result = simulate(compiled(free), coalescing, cases)
 
     assert result["sms_segments"] == {"old": 10, "new": 8}
     assert {row["path"]: row["new"] for row in result["paths"]}["sms"] == 4
