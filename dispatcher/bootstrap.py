@@ -152,8 +152,8 @@ async def open_stores(
     """Connects nothing yet: both stores connect on first use, so a process starts while they are away."""
     engine = open_ledger(settings.ledger_url.reveal(), pool_size=settings.ledger_pool)
     hot = HotStore(hot_form(settings.hot_store_url.reveal()), shards=settings.hot_shards)
-    secret = settings.secret_key.reveal().encode()
-    sealer = Sealer(settings.secret_keys())
+    keyring = settings.keyring()
+    sealer = Sealer(keyring.secrets, in_use=lambda: keyring.in_use(clock()))
     directory, apps, strategies = SqlDirectory(engine), SqlApps(engine), SqlStrategyStore(engine)
     deliveries = SqlDeliveries(engine)
     profiles = RedisProfiles(hot, directory.profiles)
@@ -174,7 +174,7 @@ async def open_stores(
     vendors = Vendors(registry)
     guard, learning = SqlSmsGuard(engine), RedisLearning(hot, SqlLearned(engine))
     metrics = metrics or Metrics()
-    ids = IdKey(secret)
+    ids = IdKey(keyring, clock)
     shared_facts = RedisSharedFacts(hot)
     circuits = RedisCircuits(hot, shared_facts, clock)
     parts = Parts(
@@ -221,7 +221,7 @@ async def open_stores(
         epochs=SqlEpochs(engine),
         locks=RedisLocks(hot),
         sealer=sealer,
-        tokens=DeviceTokens(secret),
+        tokens=DeviceTokens(keyring),
         ids=ids,
         metrics=metrics,
         clock=clock,

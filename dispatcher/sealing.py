@@ -1,7 +1,7 @@
 """Sealing of what must not be read from a stolen disk: phone numbers and provider credentials.
 
 AES-256-GCM under keys derived from the master secrets. A sealed value is the key's id (1 byte), a nonce (12 bytes) and
-the ciphertext with its tag, so keys rotate: the first of them seals, all of them open.
+the ciphertext with its tag, so keys rotate: the one in use seals, all of them open.
 """
 
 import secrets
@@ -26,24 +26,33 @@ def _derive(master: bytes, purpose: bytes, size: int) -> bytes:
 
 
 class Sealer:
-    """Seals with the first of *keys*, opens with any. Never prints them.
+    """Seals with the key in use, opens with any. Never prints them.
 
-    *keys*: master secrets of at least 16 bytes, newest first. :meth:`number_hash` is keyed by the last, so that adding
-    a key changes no hash; dropping the last one forgets who was suppressed and what caps were used.
+    *keys*: master secrets of at least 16 bytes, newest first; *in_use*: which of them seals now.
+    :meth:`number_hash` is keyed by the last, so that adding a key changes no hash; dropping the last one forgets who
+    was suppressed and what caps were used.
     """
 
-    __slots__ = ("_by_id", "_first", "_number_key", "_random", "_tag")
+    __slots__ = ("_by_id", "_ciphers", "_in_use", "_number_key", "_random", "_tags")
 
-    def __init__(self, keys: Sequence[bytes], *, dice: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        *,
+        in_use: Callable[[], int] = lambda: 0,
+        dice: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
         if not keys or any(len(key) < _SHORTEST for key in keys):
             raise ValueError("sealing needs at least one master secret of 16 bytes or more")
         self._by_id: dict[bytes, list[AESGCM]] = {}
+        self._ciphers: list[tuple[bytes, AESGCM]] = []
         for key in keys:
-            cipher = AESGCM(_derive(key, b"pushpath-seal", 32))
-            self._by_id.setdefault(_derive(key, b"pushpath-keyid", 1), []).append(cipher)
-        self._first = _derive(keys[0], b"pushpath-keyid", 1)
+            key_id, cipher = _derive(key, b"pushpath-keyid", 1), AESGCM(_derive(key, b"pushpath-seal", 32))
+            self._ciphers.append((key_id, cipher))
+            self._by_id.setdefault(key_id, []).append(cipher)
         self._number_key = _derive(keys[-1], b"pushpath-number", 32)
-        self._tag = _derive(keys[0], b"pushpath-keytag", 16)
+        self._tags = [_derive(key, b"pushpath-keytag", 16) for key in keys]
+        self._in_use = in_use
         self._random = dice
 
     def __repr__(self) -> str:
@@ -52,7 +61,8 @@ class Sealer:
     def seal(self, plain: bytes, about: str = "") -> bytes:
         """*plain* sealed for one place: *about* (app and user, say) is needed to open it, and is not stored."""
         nonce = self._random(_NONCE)
-        return self._first + nonce + self._by_id[self._first][0].encrypt(nonce, plain, self._first + about.encode())
+        key_id, cipher = self._ciphers[self._in_use()]
+        return key_id + nonce + cipher.encrypt(nonce, plain, key_id + about.encode())
 
     def open(self, sealed: bytes, about: str = "") -> bytes:
         """What was sealed; raises :class:`SealBroken`."""
@@ -66,15 +76,16 @@ class Sealer:
 
     @property
     def tag(self) -> bytes:
-        """16 bytes that tell the newest key from all others without giving it away."""
-        return self._tag
+        """16 bytes that tell the key in use from all others without giving it away."""
+        return self._tags[self._in_use()]
 
     def reseal(self, sealed: bytes, about: str = "") -> bytes | None:
-        """*sealed* under the newest key; None where it is already. Raises :class:`SealBroken`."""
+        """*sealed* under the key in use; None where it is already. Raises :class:`SealBroken`."""
         key_id, nonce, body = sealed[:1], sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
-        if key_id == self._first:  # a byte: another key may share it
+        current, cipher = self._ciphers[self._in_use()]
+        if key_id == current and len(sealed) >= _OVERHEAD:  # a byte: another key may share it
             try:
-                self._by_id[key_id][0].decrypt(nonce, body, key_id + about.encode())
+                cipher.decrypt(nonce, body, key_id + about.encode())
             except InvalidTag:
                 pass
             else:

@@ -22,7 +22,8 @@ from msgspec import inspect as types
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.ids import is_class
-from dispatcher.domain.requests import parse_duration, write_duration
+from dispatcher.domain.keyring import Keyring, MasterKey
+from dispatcher.domain.requests import parse_duration, parse_time, write_duration
 from dispatcher.secret import Secret, SecretUrl
 
 PREFIX = "PUSHPATH_"
@@ -62,7 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Secret, Meta(description="master secret, at least 32 bytes: ids, device tokens, sealing of numbers and keys")
     ]
     previous_secret_keys: Annotated[
-        tuple[Secret, ...], Meta(description="earlier master secrets, newest first: still read, never written with")
+        tuple[Secret, ...],
+        Meta(
+            description="earlier master secrets, newest first, each as SECRET@TIME: in use until then, read ever after"
+        ),
     ] = ()
     broker_url: Annotated[SecretUrl | None, Meta(description="Celery's broker; the hot store where left out")] = None
     ledger_pool: Annotated[int, Meta(ge=1, le=200, description="ledger connections a process")] = 10
@@ -134,9 +138,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[LogLevel, Meta(description="debug, info, warning or error")] = LogLevel.INFO
     log_format: Annotated[LogFormat, Meta(description="json or text")] = LogFormat.JSON
 
-    def secret_keys(self) -> tuple[bytes, ...]:
-        """Master secrets, the one to write with first."""
-        return tuple(key.reveal().encode() for key in (self.secret_key, *self.previous_secret_keys))
+    def keyring(self) -> Keyring:
+        """Master secrets, newest first, with the times at which earlier ones were followed."""
+        earlier = [key_and_time(key) for key in self.previous_secret_keys]
+        return Keyring([MasterKey(self.secret_key.reveal().encode()), *earlier])
 
     def retention_of(self, klass: str) -> Millis | None:
         """How long history of *klass* lasts; None: it leaves at the message's ttl."""
@@ -153,6 +158,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def celery_broker(self) -> SecretUrl:
         """The broker's URL in Celery's spelling."""
         return self.broker_url if self.broker_url is not None else SecretUrl(celery_form(self.hot_store_url.reveal()))
+
+
+def key_and_time(key: Secret) -> MasterKey:
+    """An earlier master secret: ``SECRET@2026-11-22T18:00:00Z``, or the secret alone where nobody wrote down the time.
+    A tail that is no time belongs to the secret."""
+    secret, _, tail = key.reveal().rpartition("@")
+    try:
+        return MasterKey(secret.encode(), parse_time(tail))
+    except ValueError:
+        return MasterKey(key.reveal().encode())
 
 
 def celery_form(url: str) -> str:
@@ -362,11 +377,12 @@ def _read_duration(value: Any) -> Millis:
 
 def _judge(values: Mapping[str, Any]) -> Iterator[str]:
     """What types cannot say."""
-    for name in ("secret_key", "previous_secret_keys"):
-        keys = values.get(name, ())
-        for key in (keys,) if isinstance(keys, Secret) else keys:
-            if len(key.reveal().encode()) < MIN_KEY_BYTES:
-                yield f"{name}: at least {MIN_KEY_BYTES} bytes; make one with: openssl rand -base64 48"
+    newest: Secret | None = values.get("secret_key")
+    secrets = [("secret_key", newest.reveal().encode())] if newest is not None else []
+    secrets += [("previous_secret_keys", key_and_time(key).secret) for key in values.get("previous_secret_keys", ())]
+    for name, secret in secrets:
+        if len(secret) < MIN_KEY_BYTES:
+            yield f"{name}: at least {MIN_KEY_BYTES} bytes; make one with: openssl rand -base64 48"
     yield from _judge_telemetry(values.get("otlp_endpoint"))
     for network in values.get("trusted_proxies", ()):
         try:

@@ -6,9 +6,10 @@ from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import DAY, MINUTE
 from dispatcher.ledger.blocks import forget_blocks
 from dispatcher.ledger.operators import forget_sessions
-from dispatcher.ledger.reseal import reseal
+from dispatcher.ledger.reseal import is_done
 from dispatcher.ledger.rollups import fold, forget
 from dispatcher.pipeline.kept_books import KeptBooks
+from workers.resealing import reseal_all
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ async def tidy_operators(stores: Stores) -> None:
     await forget(stores.engine, now)
     await forget_sessions(stores.engine, now)
     await forget_blocks(stores.engine, now)
-    if len(stores.settings.previous_secret_keys):
-        changed = await reseal(stores.engine, stores.sealer.tag, stores.sealer.reseal, now)
-        if changed:
-            _log.warning("values were sealed again with the newest master secret", extra={"count": changed})
+    if stores.settings.previous_secret_keys and not await is_done(stores.engine, stores.sealer.tag):
+        for kind, tally in (await reseal_all(stores)).items():
+            if tally.earlier:
+                _log.warning("values were sealed again with the newest master secret", extra={"count": tally.earlier})
+            if tally.broken:
+                _log.error("no master secret opens these", extra={"kind": kind, "count": len(tally.broken)})

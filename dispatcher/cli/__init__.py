@@ -11,6 +11,7 @@ from dispatcher.cli.credentials import credentials
 from dispatcher.cli.demo import demo
 from dispatcher.cli.operators import operators
 from dispatcher.cli.processes import api, console, gateway, migrate, sandbox, schedule, worker
+from dispatcher.cli.secret import secret
 from dispatcher.cli.strategies import strategies
 from dispatcher.cli.up import up
 from dispatcher.settings import SettingsError
@@ -26,7 +27,7 @@ def pushpath() -> None:
 
 
 _COMMANDS = (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, credentials, doctor)
-for command in (*_COMMANDS, console, operators, strategies, bench):
+for command in (*_COMMANDS, console, operators, secret, strategies, bench):
     pushpath.add_command(command)
 
 

@@ -11,6 +11,7 @@ from hmac import compare_digest
 import msgspec
 
 from dispatcher.domain.clock import SECOND, Millis
+from dispatcher.domain.keyring import Keyring, keyring_of
 
 MAX_TTL_S = 24 * 3600
 _HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -48,28 +49,46 @@ class BadToken(ValueError):
         self.code = code
 
 
-class DeviceTokens:
-    """Mints and reads device tokens. Never prints its key.
+class _Signer:
+    """One key. Its halves of HMAC (RFC 2104, 4) are hashed once: a gateway checks twenty thousand tokens a second."""
 
-    The key's two halves of HMAC (RFC 2104, 4) are hashed once: a gateway checks twenty thousand tokens a second.
-    """
-
-    __slots__ = ("_inner", "_key", "_outer")
+    __slots__ = ("_inner", "_outer", "key")
 
     def __init__(self, secret: bytes) -> None:
-        self._key = blake2b(secret, digest_size=32, person=b"pushpath-devtok").digest()
-        block = self._key.ljust(64, b"\0")
+        self.key = blake2b(secret, digest_size=32, person=b"pushpath-devtok").digest()
+        block = self.key.ljust(64, b"\0")
         self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
-    def __repr__(self) -> str:
-        return "DeviceTokens(...)"
-
-    def _sign(self, signed: bytes) -> bytes:
+    def sign(self, signed: bytes) -> bytes:
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(signed)
         outer.update(inner.digest())
         return _encoded(outer.digest())
+
+
+class DeviceTokens:
+    """Mints device tokens with the key in use, reads those of any. Never prints its keys.
+
+    What an earlier key signed ends with the life of the last token that it may have signed in its time.
+    """
+
+    __slots__ = ("_earlier", "_newest", "_ring")
+
+    def __init__(self, secret: bytes | Keyring) -> None:
+        self._ring = keyring_of(secret)
+        self._newest, *self._earlier = [_Signer(secret) for secret in self._ring.secrets]
+
+    def __repr__(self) -> str:
+        return "DeviceTokens(...)"
+
+    def _is_earlier(self, head: bytes, signature: bytes, ends: Millis) -> bool:
+        """Whether an earlier key signed a token that ends then, and may have done so in its time."""
+        for index, signer in enumerate(self._earlier, 1):
+            if compare_digest(signer.sign(head), signature):
+                until = self._ring.until(index)
+                return until is None or ends <= until + MAX_TTL_S * SECOND
+        return False
 
     def mint(self, identity: DeviceIdentity, now: Millis) -> str:
         """A token for *identity* until its ``expires_at``."""
@@ -82,18 +101,22 @@ class DeviceTokens:
             iat=now // SECOND,
         )
         signed = _HEADER + b"." + _encoded(msgspec.json.encode(claims))
-        return (signed + b"." + self._sign(signed)).decode()
+        signer = (self._newest, *self._earlier)[self._ring.in_use(now)]
+        return (signed + b"." + signer.sign(signed)).decode()
 
     def read(self, token: str, now: Millis) -> DeviceIdentity:
         """Who *token* names; raises :class:`BadToken`."""
         head, _, signature = token.encode(errors="replace").rpartition(b".")
         header, _, payload = head.partition(b".")
-        if header != _HEADER or not compare_digest(self._sign(head), signature):
+        newest = header == _HEADER and compare_digest(self._newest.sign(head), signature)
+        if not newest and (header != _HEADER or not self._earlier):
             raise BadToken("invalid")
         try:
             claims = _decode(a2b_base64(payload.translate(_STANDARD) + b"=="))
         except (ValueError, msgspec.MsgspecError):
             raise BadToken("invalid") from None
+        if not newest and not self._is_earlier(head, signature, claims.exp * SECOND):
+            raise BadToken("invalid")
         if claims.exp * SECOND <= now:
             raise BadToken("expired")
         return DeviceIdentity(

@@ -17,7 +17,8 @@ from hashlib import blake2b
 from hmac import compare_digest
 from uuid import UUID
 
-from dispatcher.domain.clock import Millis, day_of
+from dispatcher.domain.clock import Clock, Millis, day_of, system_clock
+from dispatcher.domain.keyring import Keyring, keyring_of
 from dispatcher.domain.paths import PATH_BY_LETTER, Path
 
 SHARDS = 64
@@ -79,39 +80,45 @@ class AttemptRef:
 
 
 class IdKey:
-    """The key of the tags in delivery ids. Never prints itself."""
+    """The key of the tags in delivery ids, or several while one follows another. Never prints itself.
 
-    __slots__ = ("_key",)
+    A delivery's tag is made with the key of its home's time, always the same one, and read with any.
+    """
 
-    def __init__(self, key: bytes) -> None:
-        self._key = blake2b(key, digest_size=32, person=b"pushpath-ids").digest()
+    __slots__ = ("_clock", "_key", "_keys", "_ring")
+
+    def __init__(self, key: bytes | Keyring, clock: Clock = system_clock) -> None:
+        self._ring = keyring_of(key)
+        self._keys = tuple(
+            blake2b(secret, digest_size=32, person=b"pushpath-ids").digest() for secret in self._ring.secrets
+        )
+        self._key = self._keys[0]
+        self._clock = clock
 
     def __repr__(self) -> str:
         return "IdKey(...)"
 
-    def _tag(self, app: str, user_id: str) -> bytes:
-        return blake2b(f"{app}\0{user_id}".encode(), digest_size=4, key=self._key).digest()
-
-    def _address_tag(self, ref: DeliveryRef, app: str, user_id: str) -> bytes:
-        text = b"%016x%04x%b\0%b" % (ref.home, ref.place, app.encode(), user_id.encode())
-        return blake2b(text, digest_size=4, key=self._key).digest()
-
     def user_tag(self, app: str, user_id: str) -> str:
         """Eight hex digits that only we can compute for this user."""
-        return self._tag(app, user_id).hex()
+        key = self._key if len(self._keys) == 1 else self._keys[self._ring.in_use(self._clock())]
+        return _tag(key, app, user_id).hex()
+
+    def is_user_tag(self, tag: str, app: str, user_id: str) -> bool:
+        """Whether *tag* is one that any of our keys gave this user."""
+        return any(compare_digest(tag, _tag(key, app, user_id).hex()) for key in self._keys)
 
     def delivery_id(self, ref: DeliveryRef, app: str, user_id: str) -> str:
         """The id under which the world knows *ref*."""
-        return f"{ref.home:016x}{ref.place:04x}{self._address_tag(ref, app, user_id).hex()}"
+        key = self._key if len(self._keys) == 1 else self._keys[self._ring.of_time(home_created(ref.home))]
+        return f"{ref.home:016x}{ref.place:04x}{_address_tag(key, ref, app, user_id).hex()}"
 
     def read_delivery(self, delivery_id: str, app: str, user_id: str) -> DeliveryRef | None:
         """The address behind *delivery_id*, or None where it is no id of this app and user."""
         if _DELIVERY.match(delivery_id) is None:
             return None
         ref = DeliveryRef(int(delivery_id[:16], 16), int(delivery_id[16:20], 16))
-        if not compare_digest(bytes.fromhex(delivery_id[20:]), self._address_tag(ref, app, user_id)):
-            return None
-        return ref
+        tag = bytes.fromhex(delivery_id[20:])
+        return ref if any(compare_digest(tag, _address_tag(key, ref, app, user_id)) for key in self._keys) else None
 
     def read_attempt(self, attempt_id: str, app: str, user_id: str) -> AttemptRef | None:
         """The attempt behind *attempt_id*, or None where it is none of this app and user."""
@@ -124,6 +131,15 @@ class IdKey:
         if match[2] is None:
             return AttemptRef(ref, 255, 0, 0, None)
         return _attempt(ref, match)
+
+
+def _tag(key: bytes, app: str, user_id: str) -> bytes:
+    return blake2b(f"{app}\0{user_id}".encode(), digest_size=4, key=key).digest()
+
+
+def _address_tag(key: bytes, ref: DeliveryRef, app: str, user_id: str) -> bytes:
+    text = b"%016x%04x%b\0%b" % (ref.home, ref.place, app.encode(), user_id.encode())
+    return blake2b(text, digest_size=4, key=key).digest()
 
 
 def _attempt(ref: DeliveryRef, match: re.Match[str]) -> AttemptRef | None:
@@ -191,6 +207,6 @@ def write_cursor(key: IdKey, cursor: InboxCursor, app: str, user_id: str) -> str
 
 def read_cursor(key: IdKey, text: str, app: str, user_id: str) -> InboxCursor:
     """Reads what :func:`write_cursor` wrote; raises :class:`ForeignCursor` for anything else."""
-    if len(text) != 32 or _HEX.match(text) is None or not compare_digest(text[24:], key.user_tag(app, user_id)):
+    if len(text) != 32 or _HEX.match(text) is None or not key.is_user_tag(text[24:], app, user_id):
         raise ForeignCursor("the cursor is none of this user's")
     return InboxCursor(int(text[:8], 16), int(text[8:24], 16))

@@ -1,6 +1,11 @@
-"""Sealing again what was sealed with an earlier key, so that the earlier one can be dropped."""
+"""Everything sealed in the ledger, a page at a time: to seal it again with the key in use, or to see what is left.
 
-from collections.abc import Callable
+Each page is its own transaction and skips what is done, so a pass that ends early is simply begun again. What was
+changed meanwhile was sealed with the key in use anyway: nothing is written over it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -9,68 +14,90 @@ from dispatcher.domain.clock import Millis
 from dispatcher.ledger.engine import Connection, ask
 
 BATCH = 1_000
-#: Answers the value under the newest key, or None where it is already.
-Reseal = Callable[[bytes], bytes | None]
+#: Answers a value under the key in use, or None where it is already; raises ValueError where no key opens it. The text
+#: is the app for what is sealed for one app.
+Reseal = Callable[[bytes, str], bytes | None]
 
 _DONE = "SELECT true FROM resealed WHERE key_tag = $1"
 _NOTE = "INSERT INTO resealed (key_tag, at) VALUES ($1, $2) ON CONFLICT (key_tag) DO UPDATE SET at = excluded.at"
-_CREDENTIALS = "SELECT app_id, path, sealed FROM credentials"
-#: What was changed meanwhile was sealed with the newest key anyway.
+_CREDENTIALS = "SELECT app_id AS one, path AS two, sealed, '' AS about FROM credentials ORDER BY 1, 2"
 _SEAL_CREDENTIALS = "UPDATE credentials SET sealed = $4 WHERE app_id = $1 AND path = $2 AND sealed = $3"
+_WEBHOOKS = "SELECT app AS one, webhook_id AS two, secret AS sealed, app AS about FROM webhooks ORDER BY 1, 2"
+_SEAL_WEBHOOK = "UPDATE webhooks SET secret = $4 WHERE app = $1 AND webhook_id = $2 AND secret = $3"
 #: Primary key of users, a page at a time.
 _NUMBERS = """
-SELECT app, user_id, phone FROM users WHERE (app, user_id) > ($1, $2) AND phone IS NOT NULL
-ORDER BY app, user_id LIMIT $3
+SELECT app AS one, user_id AS two, phone AS sealed, '' AS about FROM users
+WHERE (app, user_id) > ($1, $2) AND phone IS NOT NULL ORDER BY app, user_id LIMIT $3
 """
 _SEAL_NUMBER = """
 UPDATE users SET phone = $4, rev = nextval('profile_revisions') WHERE app = $1 AND user_id = $2 AND phone = $3
 """
 
+Place = tuple[str, str]
+START: Place = ("", "")
 
-async def reseal(engine: AsyncEngine, key_tag: bytes, again: Reseal, now: Millis) -> int:
-    """Goes once through everything sealed for the key that *key_tag* stands for; how many values were changed.
 
-    Numbers get a new revision, so that hot copies follow as users are read or written next.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What one page came to. *earlier*: rows that were not under the key in use; *broken*: which no key opens."""
 
-    async def done(connection: Connection) -> bool:
+    read: int = 0
+    earlier: Sequence[Place] = field(default=())
+    broken: Sequence[Place] = field(default=())
+    next: Place | None = None
+
+
+async def is_done(engine: AsyncEngine, key_tag: bytes) -> bool:
+    """Whether a pass for the key that *key_tag* stands for ended before."""
+
+    async def work(connection: Connection) -> bool:
         return bool(await connection.fetchval(_DONE, key_tag))
 
-    if await ask(engine, done):
-        return 0
+    return await ask(engine, work)
 
-    async def of_credentials(connection: Connection) -> int:
-        count = 0
-        for row in await connection.fetch(_CREDENTIALS):
-            fresh = again(row["sealed"])
-            if fresh is not None:
-                await connection.execute(_SEAL_CREDENTIALS, row["app_id"], row["path"], row["sealed"], fresh)
-                count += 1
-        return count
 
-    changed = await ask(engine, of_credentials)
-    place: tuple[str, str] | None = ("", "")
-    while place is not None:
-        place, count = await _page(engine, place, again)
-        changed += count
+async def note_done(engine: AsyncEngine, key_tag: bytes, now: Millis) -> None:
+    """A pass ended."""
 
-    async def note(connection: Connection) -> None:
+    async def work(connection: Connection) -> None:
         await connection.execute(_NOTE, key_tag, now)
 
-    await ask(engine, note)
-    return changed
+    await ask(engine, work)
 
 
-async def _page(engine: AsyncEngine, place: tuple[str, str], again: Reseal) -> tuple[tuple[str, str] | None, int]:
-    """One page of numbers: where the next one starts, and how many were sealed again."""
+async def credentials(engine: AsyncEngine, again: Reseal, *, write: bool) -> Page:
+    """All of them; rows are named by app and path."""
+    return await _turn(engine, again, _CREDENTIALS, _SEAL_CREDENTIALS if write else None)
 
-    async def work(connection: Connection) -> tuple[tuple[str, str] | None, int]:
-        rows: list[Any] = await connection.fetch(_NUMBERS, *place, BATCH)
-        fresh = [(row, again(row["phone"])) for row in rows]
-        changes = [(row["app"], row["user_id"], row["phone"], new) for row, new in fresh if new is not None]
-        if changes:
-            await connection.executemany(_SEAL_NUMBER, changes)
-        following = (rows[-1]["app"], rows[-1]["user_id"]) if len(rows) == BATCH else None
-        return following, len(changes)
+
+async def webhooks(engine: AsyncEngine, again: Reseal, *, write: bool) -> Page:
+    """The secrets of all of them; rows are named by app and webhook."""
+    return await _turn(engine, again, _WEBHOOKS, _SEAL_WEBHOOK if write else None)
+
+
+async def numbers(engine: AsyncEngine, again: Reseal, place: Place, *, write: bool) -> Page:
+    """Phone numbers after *place*; rows are named by app and user. They get a new revision, hot copies are the caller's
+    to renew."""
+    return await _turn(engine, again, _NUMBERS, _SEAL_NUMBER if write else None, *place, BATCH)
+
+
+async def _turn(engine: AsyncEngine, again: Reseal, read: str, seal: str | None, *values: object) -> Page:
+    async def work(connection: Connection) -> Page:
+        rows: list[Any] = await connection.fetch(read, *values)
+        earlier: list[Place] = []
+        broken: list[Place] = []
+        for row in rows:
+            where = (row["one"], row["two"])
+            try:
+                fresh = again(row["sealed"], row["about"])
+            except ValueError:
+                broken.append(where)
+                continue
+            if fresh is not None:
+                earlier.append(where)
+                if seal is not None:
+                    await connection.execute(seal, *where, row["sealed"], fresh)
+        following = (rows[-1]["one"], rows[-1]["two"]) if values and len(rows) == BATCH else None
+        return Page(read=len(rows), earlier=earlier, broken=broken, next=following)
 
     return await ask(engine, work)

@@ -58,8 +58,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_up(parent: Path, flags: Sequence[str] = (), **settings: str) -> Iterator[RunningUp]:
-    """A `pushpath up` on *parent*/.data; stopped, and its data gone, afterwards. *settings*: variables of its own."""
+def running_up(parent: Path, flags: Sequence[str] = (), *, keep: bool = False, **settings: str) -> Iterator[RunningUp]:
+    """A `pushpath up` on *parent*/.data; then stopped and, unless *keep*, its data gone. *settings*: variables."""
     data = parent / ".data"
     log = parent / "up.out"
     with log.open("wb") as output:
@@ -79,7 +79,8 @@ def running_up(parent: Path, flags: Sequence[str] = (), **settings: str) -> Iter
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        DataDirectory(data, fresh=True).discard()
+        if not keep:
+            DataDirectory(data, fresh=True).discard()
 
 
 def _announced(process: "subprocess.Popen[bytes]", data: Path, log: Path) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_lists_tables_switches_and_durations_are_read_from_texts() -> None:
     assert settings.retention_of("call") is None
     assert settings.retention_of("alert") == 90 * 86_400_000
     assert (settings.rate_limits, settings.phone_change_cooldown) == (False, 60_000)
-    assert settings.secret_keys() == (KEY.encode(), b"a" * 32, b"b" * 32)
+    assert settings.keyring().secrets == (KEY.encode(), b"a" * 32, b"b" * 32)
 
 
 def test_a_table_in_the_file_is_read_too(tmp_path: Path) -> None:

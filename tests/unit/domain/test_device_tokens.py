@@ -32,7 +32,10 @@ def test_a_minted_token_names_app_user_device_and_epoch() -> None:
 
 def test_an_independent_jwt_library_reads_what_we_mint() -> None:
     claims = jwt.decode(
-        TOKENS.mint(WHO, NOW), TOKENS._key, algorithms=["HS256"], options={"verify_exp": False, "verify_iat": False}
+        TOKENS.mint(WHO, NOW),
+        TOKENS._newest.key,
+        algorithms=["HS256"],
+        options={"verify_exp": False, "verify_iat": False},
     )
     assert (claims["sub"], claims["dev"], claims["exp"]) == ("li", "d1", WHO.expires_at // 1_000)
 
@@ -53,7 +56,7 @@ def test_only_the_one_header_is_read(header: dict[str, str]) -> None:
     """Whatever a header asks for, even signed with our own key (the algorithm confusion of RFC 8725, 2.1)."""
     payload = TOKENS.mint(WHO, NOW).split(".")[1]
     signed = f"{part(header)}.{payload}".encode()
-    signature = urlsafe_b64encode(digest(TOKENS._key, signed, "sha256")).rstrip(b"=").decode()
+    signature = urlsafe_b64encode(digest(TOKENS._newest.key, signed, "sha256")).rstrip(b"=").decode()
     assert refused(f"{signed.decode()}.{signature}") == "invalid"
     assert refused(f"{signed.decode()}.") == "invalid"
 
@@ -71,7 +74,7 @@ def test_a_token_with_one_changed_character_is_refused(at: int, character: str) 
 def test_signed_nonsense_is_refused(claims: object) -> None:
     header = TOKENS.mint(WHO, NOW).split(".")[0]
     signed = f"{header}.{part(claims)}".encode()
-    signature = urlsafe_b64encode(digest(TOKENS._key, signed, "sha256")).rstrip(b"=").decode()
+    signature = urlsafe_b64encode(digest(TOKENS._newest.key, signed, "sha256")).rstrip(b"=").decode()
     assert refused(f"{signed.decode()}.{signature}") == "invalid"
 
 
