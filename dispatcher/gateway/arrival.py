@@ -11,7 +11,7 @@ from dispatcher.gateway.line import Line, peer_of
 from dispatcher.gateway.polls import Poll, PollLine
 from dispatcher.protocol.frames import Codec
 from dispatcher.protocol.handshake import answer_upgrade
-from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
+from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_again, read_request
 
 _CONNECTED = Count.CONNECTED.value
 _UPGRADED = Count.UPGRADED.value
@@ -20,13 +20,14 @@ _UPGRADED = Count.UPGRADED.value
 class Arrival(asyncio.Protocol):
     """Reads requests one at a time. ``poll``: the one being served; ``place``: the device's place between polls."""
 
-    __slots__ = ("address", "bucket", "buffer", "desk", "place", "poll", "transport")
+    __slots__ = ("address", "bucket", "buffer", "desk", "head", "place", "poll", "transport")
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.address = ""  # of the last poll
         self.bucket = 0
         self.buffer: bytearray | None = None
+        self.head: tuple[bytes, Request] | None = None  # of the last poll: its fields' bytes, and what they said
         self.poll: Poll | None = None
         self.place: PollLine | None = None
 
@@ -111,6 +112,11 @@ class Arrival(asyncio.Protocol):
         if self.transport.is_closing():
             return
         desk = self.desk
+        if self.head is not None:
+            end = data.find(b"\r\n")
+            if data[end:] == self.head[0] and (again := read_again(bytes(data[:end]), self.head[1])) is not None:
+                self._serve(again, data, b"")
+                return
         if type(data) is bytes and (known := desk.upgrades.answer(data)) is not None:
             request, head, codec, used = known
             self._switch(request, head, codec, data[used:])
@@ -140,6 +146,8 @@ class Arrival(asyncio.Protocol):
             if self._admitted(self.address, counted=self.place is None):
                 if rest:
                     self.buffer = bytearray(rest)
+                elif self.head is None and request.keep_alive:
+                    self.head = (bytes(data[data.find(b"\r\n") :]), request)
                 desk.polls.begin(self, request)
         elif request.path == "/healthz":
             state = b'{"status":"draining"}' if desk.draining else b'{"status":"ok"}'

@@ -5,6 +5,7 @@ comes between two polls finds it, and the next poll takes it along.
 """
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
 from dispatcher.domain.clock import SECOND, Millis
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pushpath.gateway")
 
+#: Polls whose stores are being asked.
+AT_ONCE = 256
 #: How long a binding that was looked up is trusted for the next polls on the same connection.
 _TRUST: Millis = 10 * SECOND
 
@@ -59,10 +62,13 @@ class Poll:
 class Polls:
     """Serves ``GET /v1/inbox``."""
 
-    __slots__ = ("_desk",)
+    __slots__ = ("_desk", "_starting", "_waiting", "_workers")
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._waiting: deque[tuple[bool, Poll]] = deque()  # new or woken, and which
+        self._workers = 0
+        self._starting = False
 
     def begin(self, arrival: "Arrival", request: Request) -> None:
         """A request came in whole. Nothing is kept for one whose token or query is bad."""
@@ -70,8 +76,12 @@ class Polls:
         desk.counters[Count.POLLS] += 1
         scheme, _, token = request.fields.get("authorization", "").partition(" ")
         now = desk.clock()
+        place = arrival.place
         try:
-            identity = desk.manners.tokens.read(token.strip() if scheme.lower() == "bearer" else "", now)
+            if place is not None and place.token == token and now < place.identity.expires_at:
+                identity = place.identity
+            else:
+                identity = desk.manners.tokens.read(token.strip() if scheme.lower() == "bearer" else "", now)
             query, wait = read_inbox_query(request.query, wait_most=desk.settings.poll_most)
         except BadToken as bad:
             refusal = problem(401, f"token_{bad.code}", "a device token is needed", keep_alive=request.keep_alive)
@@ -81,14 +91,13 @@ class Polls:
             refusal = problem(422, "invalid", str(bad), keep_alive=request.keep_alive, errors=bad.errors)
             arrival.respond(refusal, keep_alive=request.keep_alive)
             return
-        place = arrival.place
         if place is None or place.token != token:
             self.leave(arrival)
             place = PollLine(identity, token)
         poll = Poll(arrival, place, query, now + wait if wait else 0, request.keep_alive)
         arrival.poll = poll
         desk.deadlines.drop(arrival)
-        desk.chores.start("poll", lambda: self._serve(poll))
+        self._start(poll, new=True)
 
     def wake(self, arrival: "Arrival") -> None:
         """Something waits for the device."""
@@ -101,7 +110,7 @@ class Polls:
             poll.asking = True
             self._desk.counters[Count.POLLS_WOKEN] += 1
             self._desk.deadlines.drop(arrival)
-            self._desk.chores.start("poll", lambda: self._guarded(poll))
+            self._start(poll, new=False)
 
     def timed_out(self, poll: Poll) -> None:
         """Nothing came in time."""
@@ -173,6 +182,28 @@ class Polls:
             poll.until = 0
         else:
             self.timed_out(poll)
+
+    def _start(self, poll: Poll, *, new: bool) -> None:
+        self._waiting.append((new, poll))
+        if not self._starting and self._workers < AT_ONCE:
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        self._starting = True
+        self._workers += 1
+        self._desk.chores.start("poll", self._work)
+
+    async def _work(self) -> None:
+        """Serves what waits. Each worker that takes something up sees to it that another one takes the next."""
+        self._starting = False
+        try:
+            while self._waiting:
+                new, poll = self._waiting.popleft()
+                if self._waiting and not self._starting and self._workers < AT_ONCE:
+                    self._add_worker()
+                await (self._serve(poll) if new else self._guarded(poll))
+        finally:
+            self._workers -= 1
 
     async def _serve(self, poll: Poll) -> None:
         try:

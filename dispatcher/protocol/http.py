@@ -43,6 +43,17 @@ class Request(Struct, frozen=True, gc=False):
         return [part.strip().lower() for part in self.fields.get(name, "").split(",")]
 
 
+def read_again(line: bytes, before: Request) -> Request | None:
+    """A request whose fields are byte for byte those of *before*, on the same connection; None where *line* is not the
+    usual request line. Whoever polls sends the same fields every time.
+    """
+    found = _REQUEST.match(line)
+    if found is None or found[3] != b"1" or found[1] != b"GET":
+        return None
+    path, _, query = found[2].decode().partition("?")
+    return Request("GET", path, query, before.fields, before.keep_alive) if path.startswith("/") else None
+
+
 def read_request(data: bytes | bytearray) -> tuple[Request, int] | None:
     """The first request in *data* and its length; None while it is not whole. Raises :class:`BadRequest`."""
     end = data.find(b"\r\n\r\n")

@@ -199,3 +199,22 @@ async def test_requests_sent_one_behind_the_other_are_answered_in_order(stage: A
             bodies.append(json.loads(await reader.readexactly(size)))
     assert ["status" in body for body in bodies] == [True, False, True, False]
     writer.close()
+
+
+async def test_many_polls_on_one_connection_ask_what_each_of_them_says(stage: Any, http: httpx.AsyncClient) -> None:
+    for number in range(4):
+        stage.world.append("li", f"m{number}")
+    url = f"http://127.0.0.1:{stage.gateways[0].port}/v1/inbox"
+    await http.get(url + "?wait=1s")
+    sizes = [len((await http.get(f"{url}?limit={limit}&wait=1s")).json()["messages"]) for limit in (1, 3, 2)]
+    assert sizes == [1, 3, 2]
+    assert (await http.get(url + "?limit=x")).status_code == 422
+    assert (await http.get(url, headers={"Authorization": "Bearer other"})).status_code == 401
+
+
+async def test_a_token_that_ends_between_two_polls_is_refused(stage: Any, http: httpx.AsyncClient) -> None:
+    url = f"http://127.0.0.1:{stage.gateways[0].port}/v1/inbox?wait=1s"
+    stage.world.append("li", "m1")
+    assert (await http.get(url)).status_code == 200
+    stage.clock.ahead += 3_700_000
+    assert (await http.get(url)).json()["code"] == "token_expired"

@@ -200,3 +200,16 @@ def test_no_question_breaks_the_reader(query: str) -> None:
         return
     assert 1 <= asked.limit <= 200
     assert 0 <= wait_ms <= 60_000
+
+
+@given(st.lists(st.sampled_from(["limit", "after", "=", "&", "5", "a", "wait", "30s", ";"]), max_size=12))
+def test_a_question_means_the_same_decoded_or_only_split(parts: list[str]) -> None:
+    query = "".join(parts)
+
+    def answer(asked: str) -> object:
+        try:
+            return read_inbox_query(asked, wait_most=60_000)
+        except BadQuery as bad:
+            return [field for field, _ in bad.errors]
+
+    assert answer(query) == answer("".join(f"%{ord(letter):02x}" if letter.isalnum() else letter for letter in query))

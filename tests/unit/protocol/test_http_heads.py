@@ -15,7 +15,7 @@ from dispatcher.protocol.handshake import (
     ask_upgrade,
     read_upgrade,
 )
-from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_request
+from dispatcher.protocol.http import MAX_HEAD, BadRequest, Request, read_again, read_request
 
 KEY = bytes(range(16))
 
@@ -49,6 +49,29 @@ def test_a_request_is_read_and_what_follows_is_left() -> None:
     assert request.fields == {"host": "a", "x-two": "b"}
     assert request.keep_alive
     assert used == len(head("Host: a", "X-Two:  b ", first="GET /v1/inbox?wait=30s HTTP/1.1"))
+
+
+@pytest.mark.parametrize(
+    ("line", "query"),
+    [
+        (b"GET /v1/inbox?after=b HTTP/1.1", "after=b"),
+        (b"GET /v1/inbox HTTP/1.1", ""),
+        (b"POST /v1/inbox HTTP/1.1", None),
+        (b"GET /v1/inbox HTTP/1.0", None),
+        (b"GET http://x/v1/inbox HTTP/1.1", None),
+        (b"GET /v1/in box HTTP/1.1", None),
+        (b"", None),
+    ],
+)
+def test_a_request_with_the_fields_of_the_one_before_is_read_by_its_line(line: bytes, query: str | None) -> None:
+    before = read_request(head("Host: a", "Authorization: Bearer t", first="GET /v1/inbox?after=a HTTP/1.1"))
+    assert before is not None
+    again = read_again(line, before[0])
+    whole = read_request(line + b"\r\nHost: a\r\nAuthorization: Bearer t\r\n\r\n") if again is not None else None
+    assert (again.query if again is not None else None) == query
+    assert (again is None) is (whole is None)
+    if again is not None and whole is not None:
+        assert again == whole[0]
 
 
 def test_a_head_that_is_not_whole_waits() -> None:
