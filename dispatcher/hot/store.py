@@ -1,7 +1,7 @@
 """The connection to Redis or Valkey, its scripts and its names.
 
 Keys: ``<prefix>{sNN}:...`` for homes, waves and journal of a shard, ``<prefix>{u:<app>:<user>}:...`` for a user; no
-script spans both, so a cluster serves unchanged.
+script spans both. Scripts name many users at once, so one primary serves (ops/decisions/0012).
 """
 
 import asyncio
