@@ -20,7 +20,7 @@ from dispatcher.domain.message import Message, Priority
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import AT_ONCE
 from dispatcher.ledger.engine import Connection
-from dispatcher.ledger.partitions import DAILY, Partition, make_partition, present
+from dispatcher.ledger.partitions import make_partitions
 from strategies.bench import devices
 from strategies.catalogue import FINGERPRINT, INDEX, WRITTEN_PATHS
 from strategies.facts import Row
@@ -47,11 +47,7 @@ async def fill(connection: Connection, app: str, deliveries: int, until: Millis)
     homes = max(deliveries // HOME_SIZE, 1)
     since = until - DAY
     dice = random.Random(5)
-    there = await present(connection)
-    for day in {home_day(make_home(moment, 0, 0)) for moment in (since, until)}:
-        for table in DAILY:
-            if (partition := Partition(table=table, day=day)) not in there:
-                await make_partition(connection, partition)
+    await make_partitions(connection, since - DAY)
     pool = devices(_POOL)
     for first in range(0, homes, _AT_ONCE):
         rows: Rows = defaultdict(list)
