@@ -178,6 +178,8 @@ class Line(asyncio.Protocol):
         after, effects = session.page(
             self.codec, page.entries, more=page.more, online=page.online, last_seq=page.last_seq, now=now
         )
+        if greeting:
+            self.desk.deadlines.drop(self)
         if after is not session:
             self.session = after
             self.desk.counters[_ONLINE] += 1
@@ -235,13 +237,14 @@ class Line(asyncio.Protocol):
             self.apply(self.session.tick(now))
 
     def due(self, now: Millis) -> None:
-        """No hello came, or the close handshake was not finished."""
+        """No hello came, the stores do not answer one, or the close handshake was not finished."""
+        session = self.session
         if self.ended:
             self.transport.abort()
-        elif isinstance(self.session, AwaitingHello):
-            self.apply(self.session.tick(now))
-        elif isinstance(self.session, Hailed):
-            until = self.session.heard_at + self.desk.settings.open_within
+        elif isinstance(session, AwaitingHello):
+            self.apply(session.tick(now))
+        elif isinstance(session, Hailed) or (isinstance(session, Syncing) and not session.begun):
+            until = session.heard_at + self.desk.settings.open_within
             if now < until:  # the deadline was the hello's, and the hello came in time
                 self.desk.deadlines.put(self, until)
             else:

@@ -166,7 +166,6 @@ class Openings:
         session, greeting, read = hailed.admit(desk.next_session(), desk.life, desk.now, desk.manners)
         session.app = desk.hub.app(session.app)
         line.session = session
-        desk.deadlines.drop(line)
         previous = desk.hub.attach(session.app, session.device_id, line)
         if previous is not None:
             held = previous.session

@@ -1,5 +1,6 @@
 """The long connection over real sockets, with python-websockets as the phone."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -319,6 +320,64 @@ async def test_a_store_that_does_not_answer_sends_a_hello_away_with_a_time(
     assert 1 <= frames[0]["retry_after_s"] <= 15
 
 
+@pytest.mark.parametrize("port", ["profiles.get", "inboxes.catch_up_many"])
+async def test_a_store_that_hangs_does_not_keep_a_hello_waiting_for_ever(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any, port: str
+) -> None:
+    token = await stage.world.bind("li", "phone-1")
+    asked = asyncio.Event()
+
+    async def hangs(*_args: Any) -> None:
+        asked.set()
+        await asyncio.sleep(3_600)
+
+    owner, name = port.split(".")
+    monkeypatch.setattr(getattr(stage.world, owner), name, hangs)
+    phone = await stage.phone(token=token)
+    await asyncio.wait_for(asked.wait(), 5)
+    stage.move_time(6_000)
+    stage.move_time(10_000)
+    await phone.socket.ping()
+    assert not stage.gateways[0].counters["lines_closed.1013"]
+    stage.move_time(21_000)
+    code, frames = await phone.closed()
+    assert (code, frames[-1]["code"]) == (1013, "overloaded")
+
+
+async def test_two_nodes_that_hold_one_device_know_the_newest_and_take_acks_from_either(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    """A half-open line after a change of network: its node never hears that it was replaced."""
+    other = await stage.gateway()
+    send = stage.world.bus.send
+
+    async def without_replaced(frames: Any) -> None:
+        await send({node: [one for one in some if one.kind != "replaced"] for node, some in frames.items()})
+
+    monkeypatch.setattr(stage.world.bus, "send", without_replaced)
+    old = await stage.phone()
+    await old.hear_until("caught_up")
+    new = await stage.phone(token=stage.world.token("li", "phone-1"), gateway=other)
+    await new.hear_until("caught_up")
+    first, second = [await stage.world.dispatch("li", f"m{number}") for number in range(2)]
+    assert [(await new.hear())["delivery_id"] for _ in range(2)] == [first, second]
+    await old.say(t="ack", ids=[first])
+    await new.say(t="ack", ids=[second])
+    await old.say(t="ping")
+    await old.hear_until("pong")
+    await new.say(t="ping")
+    await new.hear_until("pong")
+    await stage.settled()
+    assert stage.world.books.proven == {(APP, "li", each): Proof.DELIVERED for each in (first, second)}
+    old.socket.transport.abort()
+    await eventually(lambda: stage.gateways[0].desk.hub.lines_held == 0)
+    await stage.settled()
+    presence = await line_of(stage)
+    assert (presence.node, presence.line) == (other.desk.node, Line.ONLINE)
+    third = await stage.world.dispatch("li", "m3")
+    assert (await new.hear())["delivery_id"] == third
+
+
 async def test_messagepack_says_the_same(stage: Any) -> None:
     token = await stage.world.bind("li", "phone-1")
     socket = await stage.socket(codec="pushpath.v1.msgpack")
@@ -337,8 +396,6 @@ async def test_messagepack_says_the_same(stage: Any) -> None:
 
 
 async def test_draining_says_bye_with_spread_times_keeps_delivering_and_loses_no_ack(stage: Any) -> None:
-    import asyncio
-
     phones = [await stage.phone(f"u{number}", f"phone-{number}") for number in range(5)]
     for phone in phones:
         await phone.hear_until("caught_up")
