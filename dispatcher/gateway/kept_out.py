@@ -26,6 +26,13 @@ class Rules(Protocol):
         """What keeps this device out, None for nothing."""
 
 
+class Caller(Protocol):
+    """A connection; its address is looked up only where there is a list to hold it against."""
+
+    @property
+    def address(self) -> str: ...
+
+
 #: Reads an app's lists; None where there is no such app.
 ReadRules = Callable[[str], Awaitable[Rules | None]]
 
@@ -41,10 +48,12 @@ class KeptOut:
         self._known: dict[str, tuple[Millis, Rules | None]] = {}
         self._changed: set[str] = set()
 
-    def bars(self, app: str, address: str, user_id: str, now: Millis) -> bool:
+    def bars(self, app: str, caller: Caller, user_id: str, now: Millis) -> bool:
         """Whether the lists as last read keep this device out."""
         known = self._known.get(app)
-        return known is not None and known[1] is not None and known[1].barred(address, user_id, now) is not None
+        if known is None or known[1] is None:
+            return False
+        return known[1].barred(caller.address, user_id, now) is not None
 
     async def learn(self, apps: Iterable[str], now: Millis) -> None:
         """Reads the lists of those *apps* that were not read lately."""

@@ -80,11 +80,11 @@ class Node:
             lines, arrivals = desk.hub.of_app(app)
             for line in lines:
                 session = line.session
-                if isinstance(session, Live | Syncing) and desk.kept_out.bars(app, line.address, session.user_id, now):
+                if isinstance(session, Live | Syncing) and desk.kept_out.bars(app, line, session.user_id, now):
                     line.bar()
             for arrival in arrivals:
                 place = arrival.place
-                if place is not None and desk.kept_out.bars(app, arrival.address, place.identity.user_id, now):
+                if place is not None and desk.kept_out.bars(app, arrival, place.identity.user_id, now):
                     desk.polls.barred(arrival)
 
     async def hold(self) -> None:

@@ -143,7 +143,7 @@ class Openings:
         """The profile by which the device is bound as its token says; says farewell where it is not."""
         identity = hailed.identity
         desk = self._desk
-        if desk.kept_out.bars(identity.app, line.address, identity.user_id, desk.now):
+        if desk.kept_out.bars(identity.app, line, identity.user_id, desk.now):
             line.bar()
             return None
         profile = profiles.get((identity.app, identity.user_id))

@@ -242,7 +242,7 @@ class Polls:
             return True
         identity = place.identity
         await desk.kept_out.learn((identity.app,), now)
-        if desk.kept_out.bars(identity.app, poll.arrival.address, identity.user_id, now):
+        if desk.kept_out.bars(identity.app, poll.arrival, identity.user_id, now):
             self.barred(poll.arrival)
             return False
         profile = (await desk.profiles.get(identity.app, [identity.user_id])).get(identity.user_id)

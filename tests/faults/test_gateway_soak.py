@@ -1,7 +1,7 @@
 """Three gateway nodes behind a balancer under load: one after the other restarted, one killed; nobody notices.
 
 The checker compares what was dispatched with what each screen showed: all of it, each once, in order.
-PUSHPATH_SOAK_ROUNDS and PUSHPATH_SOAK_PHONES make it longer and larger by hand.
+SOAK_ROUNDS and SOAK_PHONES make it longer and larger by hand (no PUSHPATH_ before them: those are settings).
 """
 
 import asyncio
@@ -22,8 +22,8 @@ import pytest
 
 from dispatcher.client.device import DeviceClient
 
-ROUNDS = int(os.environ.get("PUSHPATH_SOAK_ROUNDS", "1"))
-PHONES = int(os.environ.get("PUSHPATH_SOAK_PHONES", "24"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))
+PHONES = int(os.environ.get("SOAK_PHONES", "24"))
 _MAIN = "from dispatcher.cli import main; main()"
 
 
