@@ -15,6 +15,7 @@ PARTS = {
     "pipeline": ("dispatcher.bench.pipeline", "accept to archive: embedded servers, about a minute"),
     "gateway": ("dispatcher.bench.gateway", "long connections: real sockets on loopback, about two minutes"),
     "providers": ("providers.bench", "APNs and FCM wires beside aioapns and firebase-admin: the simulators"),
+    "vendor-faults": ("dispatcher.bench.vendor_faults", "100,000 pushes, a tenth fail, one real worker: minutes"),
 }
 
 

@@ -130,6 +130,12 @@ class RedisCircuits:
         if not paused:
             await self._well(app, path)
 
+    async def probed_in_vain(self, app: str, path: Path) -> None:
+        try:
+            await self._store.client.delete(self._key("probe", app, path))
+        except RedisError:
+            return  # its lease lapses
+
     async def _well(self, app: str, path: Path) -> None:
         await self._store.client.srem(self._store.key("shut"), f"{app} {path}")
         await self._facts.tell(app, path, PathHealth(), lasts_ms=SECOND)

@@ -80,7 +80,10 @@ def stays(job: Held, path: Path, parts: Parts, now: Millis) -> Decision | None:
 
 
 async def judge(app: str, path: Path, outcomes: Sequence[Outcome], gate: Gate, parts: Parts, now: Millis) -> None:
-    """Counts what was answered; a configuration fault opens the circuit, a probe without one closes it."""
+    """Counts what was answered; a configuration fault opens the circuit, a probe without one closes it.
+
+    A probe that met a busy vendor or got no answer says nothing of our configuration: another one is made at once.
+    """
     answers = [(OUTCOME_NAMES[type(outcome)], getattr(outcome, "reason", None) or "") for outcome in outcomes]
     parts.circuits.answered(app, path, answers, now)
     faults = [
@@ -90,5 +93,12 @@ async def judge(app: str, path: Path, outcomes: Sequence[Outcome], gate: Gate, p
     ]
     if faults:
         await parts.circuits.faulted(app, path, faults[0], now, probe=gate.probe)
-    elif gate.probe and any(not isinstance(outcome, RetryLater | Unknown) for outcome in outcomes):
+    elif gate.probe and any(map(_was_let_in, outcomes)):
         await parts.circuits.proven_well(app, path)
+    elif gate.probe:
+        await parts.circuits.probed_in_vain(app, path)
+
+
+def _was_let_in(outcome: Outcome) -> bool:
+    """Whether the provider took our credentials; who is told to slow down for one device was let in."""
+    return outcome.device if isinstance(outcome, RetryLater) else not isinstance(outcome, Unknown)

@@ -63,7 +63,9 @@ async def _serve(app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: M
     if path in VENDOR_PATHS and work:
         work = await _unbraked(app, path, work, parts)
         work = await _under_caps(app, path, work, parts, now)
-    await _send_app(app, path, work, gate, parts)
+    sent = await _send_app(app, path, work, gate, parts)
+    if gate.probe and not sent:
+        await parts.circuits.probed_in_vain(app, path)
     return await settle(jobs, parts, parts.clock())
 
 
@@ -89,11 +91,15 @@ async def _under_caps(
 async def _past(
     gate: Gate, path: Path, work: list[tuple[Job, Attempt]], parts: Parts, now: Millis
 ) -> list[tuple[Job, Attempt]]:
-    """Those that circuit and switch let through: all, none, or one to find out."""
-    passing = work if gate.passes and not gate.probe else work[:1] if gate.passes else []
-    for job, _ in work[len(passing) :]:
-        await shut_out(job, path, gate.reason or "circuit_open", parts, now)
-    return passing
+    """Those that circuit and switch let through: all, none, or one to find out (one that was not tried yet tells most:
+    what failed before may fail again for reasons of its own)."""
+    if gate.passes and not gate.probe:
+        return work
+    probe = min(work, key=lambda pair: pair[0].before.attempt, default=None) if gate.passes else None
+    for pair in work:
+        if pair is not probe:
+            await shut_out(pair[0], path, gate.reason or "circuit_open", parts, now)
+    return [] if probe is None else [probe]
 
 
 async def shut_out(job: Job, path: Path, reason: str, parts: Parts, now: Millis) -> None:
@@ -106,15 +112,19 @@ async def shut_out(job: Job, path: Path, reason: str, parts: Parts, now: Millis)
     job.untried = True
 
 
-async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts) -> None:
+async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts) -> bool:
+    """Whether anything was handed to the provider."""
     if not work:
-        return
+        return False
     provider = await parts.providers.provider(app, path)
     batch = provider.limits.batch if provider is not None else len(work)
+    sent = False
     for at in range(0, len(work), batch):
         chunk = await _still_due(work[at : at + batch], path, parts)
         if chunk:
             await _send_chunk(provider, path, chunk, gate, parts)
+            sent = True
+    return sent
 
 
 async def _still_due(chunk: Sequence[tuple[Job, Attempt]], path: Path, parts: Parts) -> list[tuple[Job, Attempt]]:

@@ -20,6 +20,7 @@ from dispatcher.pipeline.jobs import Job, gather_jobs, settle
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.send import put_off_job, shut_out
 from dispatcher.pipeline.turns import Decision, retry, wait
+from dispatcher.ports.circuits import Gate
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.provider import Attempt, LooksUp
 from dispatcher.ports.sms_guard import Refusal, SmsCap, SmsRequest
@@ -117,6 +118,7 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
     request = replace(_request(job, attempt, phone, segments, limits, parts), joiners=joiners)
     refusal = await parts.sms_guard.reserve(request, now)
     if refusal is not None:
+        await _not_probed(job, gate, parts)
         await _refused(job, refusal, parts, now)
         return
     if coalesces:  # the guard has the last word on who joined, and had it already where this is a resend
@@ -124,6 +126,7 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
         attempt = replace(attempt, text=_composed(job, len(sharers), parts)[0])
     state = (await parts.homes.states(job.claim.members.home, [job.place])).get(job.place)
     if state is None or state.end is not End.OPEN:
+        await _not_probed(job, gate, parts)
         await parts.sms_guard.release(job.claim.app, attempt.attempt_id, "proven")
         return
     provider = await parts.providers.provider(job.claim.app, Path.SMS)
@@ -139,6 +142,12 @@ async def _send_one(job: Job, parts: Parts, now: Millis) -> None:
     if isinstance(outcome, HandedOver):
         parts.telemetry.sms_segments("sent", segments)
     await _settle_outcome(job, attempt, outcome, parts, started, finished)
+
+
+async def _not_probed(job: Job, gate: Gate, parts: Parts) -> None:
+    """The one that was to find out whether the carrier lets us in again does not leave."""
+    if gate.probe:
+        await parts.circuits.probed_in_vain(job.claim.app, Path.SMS)
 
 
 async def _refused(job: Job, refusal: Refusal, parts: Parts, now: Millis) -> None:

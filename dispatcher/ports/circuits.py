@@ -55,6 +55,9 @@ class Circuits(Protocol):
     async def proven_well(self, app: str, path: Path) -> None:
         """A probe met none."""
 
+    async def probed_in_vain(self, app: str, path: Path) -> None:
+        """A probe left nothing known, or never left: the next asker may probe."""
+
     def answered(self, app: str, path: Path, answers: Sequence[tuple[str, str]], now: Millis) -> None:
         """(outcome, reason) of attempts. Kept in this process for up to a second; never waits."""
 
@@ -88,6 +91,9 @@ class OpenCircuits:
         """Nothing."""
 
     async def proven_well(self, app: str, path: Path) -> None:
+        """Nothing."""
+
+    async def probed_in_vain(self, app: str, path: Path) -> None:
         """Nothing."""
 
     def answered(self, app: str, path: Path, answers: Sequence[tuple[str, str]], now: Millis) -> None:

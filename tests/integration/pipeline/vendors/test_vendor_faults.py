@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from dispatcher.domain.circuit import CircuitState
+from dispatcher.domain.circuit import FIRST_PROBE, CircuitState
 from dispatcher.domain.clock import SECOND
 from dispatcher.domain.message import Lane
 from dispatcher.domain.paths import Path
 from dispatcher.hot.receipt_watch import PROBE_EVERY
+from dispatcher.hot.shared_facts import RedisSharedFacts
 from dispatcher.ports.homes import Queue
+from dispatcher.ports.shared_facts import PathHealth
 
 PUSH = ("{path: push, wait: 1m}", "{path: poll, wait: 10m}")
 APNS, FCM, PLAN = (Queue(name, Lane.INTERACTIVE) for name in ("apns", "fcm", "plan"))
@@ -64,6 +66,38 @@ async def test_an_older_push_of_unknown_fate_never_replaces_a_newer_one_of_its_k
     assert sorted(sent[2:]) == [("new", "aa"), ("old", "bb"), ("other", "bb")]
     events = (await world.core.timeline("im", "old", "li"))["events"]
     assert "superseded" in [event["detail"].get("reason") for event in events]
+
+
+async def probe_due(world: Any, after: int) -> None:
+    """The time passes, and with it what was told to planners, which lapses by the hot store's own clock."""
+    world.now += after + SECOND
+    await RedisSharedFacts(world.stores.hot).tell("im", Path.APNS, PathHealth(), lasts_ms=SECOND)
+
+
+async def test_a_probe_that_meets_a_busy_vendor_is_followed_by_another_at_once(vendors: Any) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    for user, value in (("li", "aa"), ("wang", "bb"), ("chen", "cc"), ("zhao", "dd")):
+        await vendors.phone(user, f"d-{user}", Path.APNS, value * 32)
+    fault = {"match": "aa*", "status": 403, "reason": "InvalidProviderToken", "times": 2}
+    await vendors.script("apns", errors=[fault, {"match": "bb*", "status": 500}])
+    await world.dispatch("m1", "li")
+    await world.work()
+    assert (await world.stores.desk.circuits.view("im", world.now))[Path.APNS].state is CircuitState.OPEN
+    await world.dispatch("m2", "zhao")  # planned while it is open: goes round it
+    await world.work()
+    await probe_due(world, FIRST_PROBE)
+    await world.dispatch("m3", "li")  # the first probe meets the fault again: open for twice as long
+    await world.work()
+    await probe_due(world, 2 * FIRST_PROBE)
+    await world.dispatch("m4", "wang")  # a busy vendor says nothing of our credentials
+    await world.work()
+    assert (await world.stores.desk.circuits.view("im", world.now))[Path.APNS].state is CircuitState.HALF_OPEN
+    await world.dispatch("m5", "chen")
+    await world.work()
+    assert [value[:2] for value in await vendors.targets("apns")] == ["aa", "aa", "bb", "cc"]
+    assert (await world.stores.desk.circuits.view("im", world.now))[Path.APNS].state is CircuitState.CLOSED
+    assert set((await vendors.states("li")).values()) == {"active"}
 
 
 async def test_a_stalled_vendor_takes_nothing_from_others_and_stopping_loses_nothing(vendors: Any) -> None:
