@@ -179,6 +179,8 @@ async def _gateway(settings: Settings) -> None:
             node=settings.node,
             connects_per_address=settings.connections_per_address,
             trusted_peers=settings.trusted_proxies,
+            tls_certificate=settings.gateway_tls_certificate or None,
+            tls_key=settings.gateway_tls_key or None,
         ),
         inboxes=parts.inboxes,
         presences=parts.presences,
