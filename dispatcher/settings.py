@@ -81,9 +81,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_port: Annotated[Port, Meta(description="0 takes any free one")] = 8080
     gateway_host: Annotated[str, Meta(description="address the gateway listens on")] = "127.0.0.1"
     gateway_port: Annotated[Port, Meta(description="0 takes any free one")] = 8081
+    gateway_tls_certificate: Annotated[
+        str, Meta(description="PEM chain: the gateway speaks TLS itself; read again whenever it changes")
+    ] = ""
+    gateway_tls_key: Annotated[str, Meta(description="PEM key, where it is not in the certificate's file")] = ""
     node: Annotated[str, Meta(description="this gateway's name among gateways; made up where left out")] = ""
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="networks whose X-Forwarded-For is believed: 10.0.0.0/8")
+    ] = ()
+
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="origins whose browser scripts may call the API: https://app.example.com, or *"),
     ] = ()
 
     rate_limits: Annotated[bool, Meta(description="whether callers are limited at all")] = True
@@ -152,7 +161,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gateways(self) -> tuple[str, ...]:
         """Where devices connect."""
-        return self.gateway_urls or (f"ws://{self.gateway_host}:{self.gateway_port}/v1/connect",)
+        scheme = "wss" if self.gateway_tls_certificate else "ws"
+        return self.gateway_urls or (f"{scheme}://{self.gateway_host}:{self.gateway_port}/v1/connect",)
 
     @property
     def celery_broker(self) -> SecretUrl:
@@ -389,6 +399,15 @@ def _judge(values: Mapping[str, Any]) -> Iterator[str]:
             ip_network(network)
         except ValueError:
             yield f"trusted_proxies: {network!r} is no network such as 10.0.0.0/8"
+    for origin in values.get("cors_origins", ()):
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/")):
+            yield f"cors_origins: {origin!r} is no origin such as https://app.example.com"
+    if values.get("gateway_tls_key") and not values.get("gateway_tls_certificate"):
+        yield "gateway_tls_key: goes with a gateway_tls_certificate"
+    for name in ("gateway_tls_certificate", "gateway_tls_key"):
+        if values.get(name) and not Path(values[name]).is_file():
+            yield f"{name}: there is no file {values[name]}"
     for klass in values.get("retention", {}):
         if not is_class(klass):
             yield f"retention: {klass!r} is no class name"
