@@ -127,8 +127,9 @@ async def _tell(
     now: Millis,
 ) -> None:
     """One delivery hears of the status: that of the SMS itself, or of one that joined it."""
+    failed = status.terminal and not status.proof
     applied = await receiver.carrier_status(
-        attempt_id, status.status, proof=status.proof, failed=status.terminal and not status.proof, now=now
+        attempt_id, status.status, proof=status.proof, failed=failed, now=now, error=status.error
     )
     if status.proof and (applied is None or not applied.known or applied.archived):
         _, new, confirmed = await stores.deliveries.late_proof(

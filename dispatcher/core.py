@@ -15,9 +15,7 @@ from dispatcher.domain.clock import SECOND, Clock, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.paths import Path
-from dispatcher.domain.requests import Accepted, CarrierCallback, DispatchRequest, ReceiptItem
-from dispatcher.domain.requests import Counts as ReceiptCounts
-from dispatcher.domain.requests import InboxQuery as Query
+from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
 from dispatcher.errors import Kind, Problem
 from dispatcher.operator_desk import OperatorDesk
 from dispatcher.pipeline import look
@@ -34,7 +32,7 @@ from dispatcher.pipeline.receive import Receiver
 from dispatcher.ports.directory import Binding
 from dispatcher.ports.messages import LedgerUnavailable
 from dispatcher.ports.node_bus import BusFrame
-from dispatcher.ports.receiving import Acknowledged, Counts, DeviceAcks, InboxAnswer
+from dispatcher.ports.receiving import Acknowledged, DeviceAcks, InboxAnswer
 from dispatcher.settings import Settings
 from dispatcher.strategy_desk import StrategyDesk
 from dispatcher.template_desk import TemplateDesk
@@ -104,7 +102,9 @@ class AppCore(StrategyDesk):
 
     # Phones
 
-    async def pull(self, app: str, user_id: str, device_id: str | None, query: Query, wait_ms: Millis = 0) -> bytes:
+    async def pull(
+        self, app: str, user_id: str, device_id: str | None, query: InboxQuery, wait_ms: Millis = 0
+    ) -> bytes:
         """With *wait_ms* asks again in short turns until something is there; a parked poll on the gateway is woken."""
         until = self.clock() + wait_ms
         while True:
@@ -119,7 +119,7 @@ class AppCore(StrategyDesk):
             finally:
                 drained.cancel()
 
-    async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> ReceiptCounts:
+    async def receive(self, app: str, items: Sequence[ReceiptItem], now: Millis) -> Counts:
         return await self.receiver.receive(app, items, now)
 
     async def is_bound(self, identity: DeviceIdentity) -> bool:
@@ -208,7 +208,7 @@ class ReceiveDesk:
         self, app: str, user_id: str, device_id: str, items: Sequence[Acknowledged], *, via: Path | None, now: Millis
     ) -> Counts:
         receipts = [_item(self._core, app, user_id, device_id, item.id, item.event, via) for item in items]
-        return _counts(await self._core.receiver.receive(app, receipts, now))
+        return await self._core.receiver.receive(app, receipts, now)
 
     async def acknowledge_many(self, batch: Sequence[DeviceAcks], *, via: Path | None, now: Millis) -> Counts:
         by_app: dict[str, list[ReceiptItem]] = defaultdict(list)
@@ -230,7 +230,7 @@ class ReceiveDesk:
         attempts = [frame.attempt_id for frame in frames if frame.attempt_id]
         await self._core.receiver.undelivered(attempts, self._core.clock())
 
-    async def pull(self, app: str, user_id: str, device_id: str | None, query: Any, now: Millis) -> InboxAnswer:
+    async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, now: Millis) -> InboxAnswer:
         return await self._core.puller.pull(app, user_id, device_id, query, now)
 
 
@@ -246,10 +246,6 @@ def _item(
         event=event,
         via=via,
     )
-
-
-def _counts(counts: ReceiptCounts) -> Counts:
-    return Counts(accepted=counts.accepted, unknown=counts.unknown, duplicate=counts.duplicate)
 
 
 def _answer(request: DispatchRequest, result: Accepted | Exception) -> Accepted | Problem:

@@ -8,7 +8,7 @@ from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
-from dispatcher.ports.webhooks import Webhook
+from dispatcher.ports.webhooks import WEBHOOK_PREFIX, Webhook
 from dispatcher.webhooks.signing import make_secret, read_secret, sealed_for
 from dispatcher.webhooks.targets import BadTarget, Unresolved, read_target, resolve
 
@@ -41,7 +41,7 @@ class WebhookDesk:
             except ValueError as error:
                 raise Problem.invalid("secret", str(error)) from None
             sealed = self._stores.sealer.seal(secret.encode(), sealed_for(app))
-        webhook_id = f"wh_{b32encode(self._dice(10)).decode().lower()}"
+        webhook_id = f"{WEBHOOK_PREFIX}{b32encode(self._dice(10)).decode().lower()}"
         webhook, new = await self.store.register(app, webhook_id, url, events, sealed, now)
         return webhook, secret, new
 

@@ -7,6 +7,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.api.answers import SLASH, problem_answer
 from dispatcher.api.core import Core
+from dispatcher.api.cors import Cors, permitting
 from dispatcher.api.hot_lane import HotLane
 from dispatcher.errors import Kind, Problem
 
@@ -21,6 +22,7 @@ class Door:
         self._hot = hot
         self._metrics = core.metrics
         self._limit = core.settings.api_max_in_flight
+        self._cors = Cors(core.settings.cors_origins) if core.settings.cors_origins else None
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,17 +32,22 @@ class Door:
             return
         started = time.perf_counter()
         status = 500
+        permission = self._cors.permission(scope) if self._cors is not None else None
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if permission is not None:
+                    message = permitting(permission, message)
             await send(message)
 
         refused = self._refusal(scope)
         self._under_way += 1
         try:
-            if refused is not None:
+            if self._cors is not None and await self._cors.preflight(scope, counted):
+                pass
+            elif refused is not None:
                 await problem_answer(refused)(scope, receive, counted)
             elif not await self._hot.serve(method, scope, receive, counted):
                 await self._inside(scope, receive, counted)

@@ -143,14 +143,14 @@ def receipt_entry(
     )
 
 
-def carrier_entry(at: Millis, place: int, track: int, status: str) -> Entry:
-    """A carrier's status that proves nothing: ``sent``, ``undelivered`` ... It has no ``event``."""
+def carrier_entry(at: Millis, place: int, track: int, status: str, error: str | None = None) -> Entry:
+    """A carrier's status that proves nothing: ``sent``, ``undelivered`` ... It has no ``event``. *error*: its code."""
     return Entry(
         kind=Kind.RECEIPT,
         at=at,
         members=[(place, track)],
         path=Path.SMS,
-        shared={"source": f"carrier:{status}", "status": status},
+        shared={"source": f"carrier:{status}", "status": status, **({"error": error} if error else {})},
     )
 
 

@@ -184,7 +184,7 @@ class CarrierCallback(Struct, frozen=True, kw_only=True):
     form: Mapping[str, str]  #: empty where the body is no form
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class Counts(Struct, frozen=True):
     """What became of a list of receipts; the three sum up to its length."""
 
     accepted: int = 0

@@ -57,6 +57,13 @@ RETURNING webhook_id, app, url, secret, tries, failing_since
 """
 #: Index webhook_queue_of.
 _OLDEST = "SELECT id, count, batch, events FROM webhook_queue WHERE webhook_id = $1 ORDER BY id LIMIT $2"
+_WAITING_EVENTS = """
+SELECT events FROM (
+    SELECT id, events, sum(count) OVER (ORDER BY id) - count AS before FROM webhook_queue q
+    WHERE webhook_id = (SELECT webhook_id FROM webhooks WHERE app = $1 AND webhook_id = $2)
+    ORDER BY id LIMIT $3) AS oldest
+WHERE before < $3 ORDER BY id
+"""
 _TRIED = "UPDATE webhook_queue SET batch = $2 WHERE id = ANY($1::bigint[])"
 _TAKEN = "DELETE FROM webhook_queue WHERE webhook_id = $1 AND batch = $2"
 _SUCCESS = """
@@ -135,6 +142,15 @@ class SqlWebhooks:
     async def resume(self, app: str, webhook_id: str, now: Millis) -> Webhook | None:
         """See the port."""
         return await self._change(_RESUME, app, webhook_id)
+
+    async def waiting(self, app: str, webhook_id: str, most: int) -> bytes:
+        """See the port."""
+
+        async def work(connection: Connection) -> bytes:
+            rows = await connection.fetch(_WAITING_EVENTS, app, webhook_id, most)
+            return join_events(row["events"] for row in rows)
+
+        return await ask(self._engine, work)
 
     async def _change(self, statement: str, *values: object) -> Webhook | None:
         async def work(connection: Connection) -> Webhook | None:

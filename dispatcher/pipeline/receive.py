@@ -187,9 +187,9 @@ class Receiver:
             await self._parts.inboxes.mark_many(app, found_marks)
 
     async def carrier_status(
-        self, attempt_id: str, status: str, *, proof: bool, failed: bool, now: Millis
+        self, attempt_id: str, status: str, *, proof: bool, failed: bool, now: Millis, error: str | None = None
     ) -> Applied | None:
-        """A carrier's status on one SMS: proof confirms, a failure for good escalates at once."""
+        """A carrier's status on one SMS: proof confirms, a failure for good escalates at once. *error*: its code."""
         attempt = parse_attempt_id(attempt_id)
         if attempt is None:
             return None
@@ -207,7 +207,7 @@ class Receiver:
             return applied
         if failed:
             await self._hasten(attempt, now)
-        entry = write_entry(carrier_entry(now, attempt.delivery.place, attempt.track, status))
+        entry = write_entry(carrier_entry(now, attempt.delivery.place, attempt.track, status, error))
         await self._parts.homes.append_journal([(attempt.delivery.home, entry)])
         if self._parts.traces is not None:
             told = Seen(delivery=attempt.delivery, track=attempt.track, event=f"sms {status}", at=now, path=Path.SMS)

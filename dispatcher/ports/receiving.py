@@ -12,7 +12,18 @@ from msgspec import Struct
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
 from dispatcher.domain.paths import Path
+from dispatcher.domain.requests import Counts, InboxQuery
 from dispatcher.ports.node_bus import BusFrame
+
+__all__ = [
+    "Acknowledged",
+    "Counts",
+    "DeviceAcks",
+    "InboxAnswer",
+    "InboxPull",
+    "InboxQuery",
+    "ReceiveDoor",
+]
 
 
 class Acknowledged(Struct, frozen=True):
@@ -30,14 +41,6 @@ class DeviceAcks(Struct, frozen=True):
     device_id: str
     event: Proof
     ids: Sequence[str]
-
-
-class Counts(Struct, frozen=True):
-    """What became of receipts."""
-
-    accepted: int = 0
-    unknown: int = 0
-    duplicate: int = 0
 
 
 class ReceiveDoor(Protocol):
@@ -63,15 +66,6 @@ class ReceiveDoor(Protocol):
 
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         """``msg`` and ``wake`` frames whose device is not on this node any more: their step is known to have failed."""
-
-
-class InboxQuery(Struct, frozen=True, kw_only=True):
-    """What ``GET /v1/inbox`` asks. ``before`` and ``after`` are opaque cursors; at most one of them is set."""
-
-    limit: int = 50
-    before: str | None = None
-    after: str | None = None
-    window: str = "recent"  #: recent | month | archive
 
 
 class InboxAnswer(Struct, frozen=True):

@@ -11,6 +11,9 @@ from typing import Protocol
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.webhook import StatusEvent
 
+#: What webhook ids begin with: no delivery id does.
+WEBHOOK_PREFIX = "wh_"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
@@ -30,6 +33,11 @@ class Webhook:
     last_error: str | None = None
     waiting: int = 0
     dropped: int = 0
+
+    @property
+    def given_up(self) -> bool:
+        """Whether what waits is dead until somebody sends it again: it failed for too long, or its receiver is gone."""
+        return self.paused_at is not None and self.failing_since is not None
 
     @property
     def state(self) -> str:
@@ -105,7 +113,11 @@ class Webhooks(Protocol):
 
     async def pause(self, app: str, webhook_id: str, reason: str, now: Millis) -> Webhook | None: ...
 
-    async def resume(self, app: str, webhook_id: str, now: Millis) -> Webhook | None: ...
+    async def resume(self, app: str, webhook_id: str, now: Millis) -> Webhook | None:
+        """Goes on at once with what waits: paused, or failing and waiting for its next try."""
+
+    async def waiting(self, app: str, webhook_id: str, most: int) -> bytes:
+        """The oldest events that wait, at most about *most* of them, joined as they will be sent; changes nothing."""
 
     async def subscriptions(self) -> list[Subscription]:
         """Of all apps, paused ones left out."""

@@ -15,8 +15,8 @@ from dispatcher.api.schemas.people import (
     DeviceTokenIn,
     DeviceTokenOut,
     PresenceOut,
+    device_out,
     to_registration,
-    token_out,
 )
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.domain.clock import SECOND, Millis, rfc3339
@@ -85,21 +85,8 @@ async def _shown(request: HttpRequest, app: str, user_id: str, device: Device) -
     core = core_of(request)
     now = core.clock()
     lines = (await core.presences.of_users(app, [user_id], now)).get(user_id, ())
-    return DeviceOut(
-        device_id=device.device_id,
-        user_id=user_id,
-        platform=device.platform,
-        tokens=[token_out(token) for token in device.tokens],
-        alerts_enabled=device.alerts_enabled,
-        app_version=device.app_version,
-        os_version=device.os_version,
-        manufacturer=device.manufacturer,
-        locale=device.locale,
-        time_zone=device.time_zone,
-        last_seen=rfc3339(device.last_seen) if device.last_seen else None,
-        presence=_presence(lines, device.device_id, now),
-        learned=dict(await core.device_rates(app, user_id, device.device_id)),
-    )
+    learned = await core.device_rates(app, user_id, device.device_id)
+    return device_out(user_id, device, _presence(lines, device.device_id, now), learned)
 
 
 @put(

@@ -12,23 +12,28 @@ from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
 from dispatcher.api.figures import read_by, row_of, rows_of, tier_for, whole_buckets
 from dispatcher.api.routes.apps import note
+from dispatcher.api.routes.webhooks import replay_webhook
 from dispatcher.api.schemas.looking import (
     STATES,
     DeadLetterOut,
     DeadLetterParams,
     DeadLettersOut,
+    DeadWebhookOut,
     DeliveriesOut,
     DeliveriesParams,
     ReplayedOut,
     StatsOut,
     StatsParams,
+    dead_webhook,
     delivery_out,
 )
 from dispatcher.api.schemas.shared import NoParams
+from dispatcher.api.schemas.webhooks import ReplayedEventsOut
 from dispatcher.domain.clock import DAY, Millis, rfc3339
 from dispatcher.domain.ids import DeliveryRef
 from dispatcher.errors import Problem
 from dispatcher.ports.operations import By, ListedDelivery, Wanted
+from dispatcher.ports.webhooks import WEBHOOK_PREFIX
 
 _READ = scopes(Scope.READ)
 _ADMIN = scopes(Scope.ADMIN)
@@ -135,10 +140,14 @@ def _id(core: Core, app: str, row: ListedDelivery) -> str:
 async def dead_letters(request: HttpRequest) -> Answer:
     """Deliveries that ended ``exhausted``: every step was tried or ruled out, and nothing was proven.
 
-    A late receipt takes one off the list. Pages as in ``GET /v1/deliveries``.
+    A late receipt takes one off the list. Pages as in ``GET /v1/deliveries``. With ``kind=webhook``: webhooks that were
+    given up, with what waits for them.
     """
     core, app = core_of(request), backend_of(request).app
     params = read_query(request.scope["query_string"], DeadLetterParams)
+    if params.kind == "webhook":
+        found = [one for one in await core.webhooks.store.of_app(app) if one.given_up]
+        return answer(DeadLettersOut([dead_webhook(one) for one in found], None))
     now = core.clock()
     first, last = _span(params.from_, params.to, None, now)
     wanted = Wanted(
@@ -150,7 +159,7 @@ async def dead_letters(request: HttpRequest) -> Answer:
     )
     page = await core.operations.listed(wanted, frozenset({"exhausted"}), _position(params.before), params.limit, now)
     replays = await core.operations.replays(app, [row.ref for row in page.rows])
-    letters = [
+    letters: list[DeadLetterOut | DeadWebhookOut] = [
         DeadLetterOut(
             id=_id(core, app, row),
             message_id=row.message_id,
@@ -169,16 +178,20 @@ async def dead_letters(request: HttpRequest) -> Answer:
 @post(
     "/v1/dead-letters/{id:str}/replay",
     status_code=202,
-    opt=_changing("Send a dead letter again", answers={202: ReplayedOut}, problems=(404, 409)).opt(),
+    opt=_changing(
+        "Send a dead letter again", answers={202: (ReplayedOut, ReplayedEventsOut)}, problems=(404, 409)
+    ).opt(),
 )
 async def replay(request: HttpRequest) -> Answer:
     """To its user alone, under a new message id, planned with the strategy that is live now; it may cost another SMS.
 
-    Asked for again it answers the same.
+    Asked for again it answers the same. Of a webhook: it goes on, with what waits, oldest first.
     """
     core, caller = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
     wanted = path_id(request, "id")
+    if wanted.startswith(WEBHOOK_PREFIX):
+        return answer(await replay_webhook(core, caller, wanted), 202)
     made = await core.operations.replay(caller.app, wanted, caller.name, core.clock())
     await note(core, caller, "dead_letter.replay", wanted, message_id=made["message_id"])
     return answer(ReplayedOut(**made), 202)

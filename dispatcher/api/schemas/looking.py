@@ -1,6 +1,6 @@
 """Query parameters and answers of the routes for looking: figures, deliveries, providers, dead letters."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -8,6 +8,7 @@ from dispatcher.api.checks import ClassName, Id, TimeText
 from dispatcher.domain.clock import rfc3339
 from dispatcher.domain.histogram import quantile_s
 from dispatcher.ports.operations import ListedDelivery
+from dispatcher.ports.webhooks import Webhook
 
 STATES = ("scheduled", "held", "open", "suppressed", "expired", "exhausted", "confirmed", "recalled")
 
@@ -148,8 +149,9 @@ def delivery_out(row: ListedDelivery, delivery_id: str) -> DeliveryOut:
 
 
 class DeadLetterParams(Struct, forbid_unknown_fields=True, kw_only=True):
-    """``before``: a page's ``next``."""
+    """``kind``: deliveries, or webhooks that were given up (all on one page). ``before``: a page's ``next``."""
 
+    kind: Literal["delivery", "webhook"] = "delivery"
     class_: ClassName | None = field(name="class", default=None)
     user_id: Id | None = None
     from_: TimeText | None = field(name="from", default=None)
@@ -158,10 +160,9 @@ class DeadLetterParams(Struct, forbid_unknown_fields=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
-class DeadLetterOut(Struct, kw_only=True):
+class DeadLetterOut(Struct, kw_only=True, tag_field="kind", tag="delivery"):
     """A delivery that every step was tried for, without proof. ``replayed_as``: the new message's id."""
 
-    kind: str = "delivery"
     id: str
     message_id: str
     user_id: str
@@ -173,10 +174,33 @@ class DeadLetterOut(Struct, kw_only=True):
     replayed_as: str | None
 
 
+class DeadWebhookOut(Struct, kw_only=True, tag_field="kind", tag="webhook"):
+    """A webhook that failed for a day, or whose receiver is gone: so many ``events`` wait until it is replayed."""
+
+    id: str
+    url: str
+    at: str
+    failing_since: str
+    reason: str
+    events: int
+
+
+def dead_webhook(webhook: Webhook) -> DeadWebhookOut:
+    """One that was given up."""
+    return DeadWebhookOut(
+        id=webhook.webhook_id,
+        url=webhook.url,
+        at=rfc3339(webhook.paused_at or 0),
+        failing_since=rfc3339(webhook.failing_since or 0),
+        reason=webhook.paused_reason or "",
+        events=webhook.waiting,
+    )
+
+
 class DeadLettersOut(Struct):
     """Newest first."""
 
-    dead_letters: list[DeadLetterOut]
+    dead_letters: list[DeadLetterOut | DeadWebhookOut]
     next: str | None
 
 

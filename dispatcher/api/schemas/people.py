@@ -1,5 +1,6 @@
 """Bodies of the user and device routes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -104,8 +105,8 @@ class PresenceOut(Struct, kw_only=True):
     since: str | None = None
 
 
-class DeviceOut(Struct, kw_only=True):
-    """A device with what became of its tokens, its line, and what was learned from its receipts."""
+class DeviceRow(Struct, kw_only=True):
+    """A device in a list: as the ledger has it, without its line."""
 
     device_id: str
     user_id: str
@@ -118,6 +119,11 @@ class DeviceOut(Struct, kw_only=True):
     locale: str | None
     time_zone: str | None
     last_seen: str | None
+
+
+class DeviceOut(DeviceRow, kw_only=True):
+    """A device with what became of its tokens, its line, and what was learned from its receipts."""
+
     presence: PresenceOut
     learned: dict[str, Any]
 
@@ -136,22 +142,6 @@ class DeviceTokenOut(Struct, kw_only=True):
     token: str
     expires_at: str
     gateways: list[str]
-
-
-class DeviceRow(Struct, kw_only=True):
-    """A device in a list: as the ledger has it, without its line."""
-
-    device_id: str
-    user_id: str
-    platform: str
-    tokens: list[TokenOut]
-    alerts_enabled: bool
-    app_version: str | None
-    os_version: str | None
-    manufacturer: str | None
-    locale: str | None
-    time_zone: str | None
-    last_seen: str | None
 
 
 class UsersOut(Struct):
@@ -206,21 +196,30 @@ def token_out(token: PushToken) -> TokenOut:
     )
 
 
+def _as_listed(user_id: str, device: Device) -> dict[str, Any]:
+    return {
+        "device_id": device.device_id,
+        "user_id": user_id,
+        "platform": device.platform,
+        "tokens": [token_out(token) for token in device.tokens],
+        "alerts_enabled": device.alerts_enabled,
+        "app_version": device.app_version,
+        "os_version": device.os_version,
+        "manufacturer": device.manufacturer,
+        "locale": device.locale,
+        "time_zone": device.time_zone,
+        "last_seen": rfc3339(device.last_seen) if device.last_seen else None,
+    }
+
+
 def device_row(user_id: str, device: Device) -> DeviceRow:
     """One line of a list."""
-    return DeviceRow(
-        device_id=device.device_id,
-        user_id=user_id,
-        platform=device.platform,
-        tokens=[token_out(token) for token in device.tokens],
-        alerts_enabled=device.alerts_enabled,
-        app_version=device.app_version,
-        os_version=device.os_version,
-        manufacturer=device.manufacturer,
-        locale=device.locale,
-        time_zone=device.time_zone,
-        last_seen=rfc3339(device.last_seen) if device.last_seen else None,
-    )
+    return DeviceRow(**_as_listed(user_id, device))
+
+
+def device_out(user_id: str, device: Device, presence: PresenceOut, learned: Mapping[str, Any]) -> DeviceOut:
+    """The same with its line and what its receipts taught."""
+    return DeviceOut(**_as_listed(user_id, device), presence=presence, learned=dict(learned))
 
 
 def to_registration(app: str, device_id: str, device: DeviceIn, now: Millis) -> DeviceRegistration:

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from dispatcher.api.checks import Id
 from dispatcher.domain.clock import Millis, rfc3339
-from dispatcher.domain.webhook import StatusEvent
+from dispatcher.domain.webhook import EventBody, StatusEvent
 from dispatcher.ports.webhooks import Webhook
 
 Url = Annotated[str, Meta(min_length=8, max_length=2_048, description="an https or http address that is public")]
@@ -49,6 +49,19 @@ class WebhooksOut(Struct):
     """Oldest first."""
 
     webhooks: list[WebhookOut]
+
+
+class EventsOut(Struct):
+    """Events as receivers get them, oldest first; see ``EventBody``."""
+
+    events: list[EventBody]
+
+
+class ReplayedEventsOut(Struct, kw_only=True):
+    """How many events go out again, to which webhook."""
+
+    id: str
+    events: int
 
 
 class WhichWebhook(Struct, forbid_unknown_fields=True, kw_only=True):

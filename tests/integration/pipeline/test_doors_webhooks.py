@@ -3,10 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
+from dispatcher.api.app import create_app
 from dispatcher.domain.clock import DAY, HOUR, MINUTE, SECOND
 from dispatcher.domain.outcome import TokenDead
 from dispatcher.domain.paths import Path
@@ -45,6 +48,17 @@ async def register(world: Any, events: Sequence[StatusEvent] = ALL, app: str = "
     sealed = world.stores.sealer.seal(b"whsec_" + b"QUFB" * 8, f"webhook:{app}")
     webhook, _ = await world.stores.webhooks.register(app, f"wh_{app}", url, events, sealed, world.now)
     return str(webhook.webhook_id)
+
+
+@asynccontextmanager
+async def api(world: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The door, asked by a backend with every scope."""
+    _, key = await world.stores.apps.create_key("im", "tests", ["read", "admin"], world.now)
+    app: Any = create_app(world.core)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://api", headers={"Authorization": f"Bearer {key}"}
+    ) as client:
+        yield client
 
 
 @pytest.fixture
@@ -180,9 +194,76 @@ async def test_a_day_of_failures_pauses_the_endpoint_and_resuming_goes_on(
     await deliver()
     assert len(receiver.got) == tries
     receiver.replies, receiver.got = [], []
-    await world.stores.webhooks.resume("im", webhook_id, world.now)
+    async with api(world) as backend:
+        (letter,) = (await backend.get("/v1/dead-letters", params={"kind": "webhook"})).json()["dead_letters"]
+        assert (letter["id"], letter["url"], letter["events"]) == (webhook_id, URL, 1)
+        assert letter["reason"] == "failing for a day: timeout"
+        waiting = (await backend.get(f"/v1/webhooks/{webhook_id}/waiting")).json()["events"]
+        assert [event["message_id"] for event in waiting] == ["cm1"]
+        replayed = await backend.post(f"/v1/dead-letters/{webhook_id}/replay")
+        assert (replayed.status_code, replayed.json()) == (202, {"id": webhook_id, "events": 1})
+        assert (await backend.get("/v1/dead-letters", params={"kind": "webhook"})).json()["dead_letters"] == []
+        assert (await backend.post("/v1/dead-letters/wh_nobody/replay")).status_code == 404
     assert await deliver() == 1
     assert [event["message_id"] for event in receiver.events()] == ["cm1"]
+
+
+async def test_a_replay_need_not_wait_for_the_next_try(world: Any, receiver: Receiver, deliver: Any) -> None:
+    await world.app("{path: push, wait: 10s}")
+    await world.user("li", "d1")
+    webhook_id = await register(world, [StatusEvent.HANDED_OVER])
+    await world.dispatch("cm1", "li")
+    await world.work()
+    receiver.replies = [Reply(status=500, retry_after=HOUR)]
+    await deliver()
+    async with api(world) as backend:
+        assert await deliver() == 0
+        assert (await backend.get("/v1/dead-letters", params={"kind": "webhook"})).json()["dead_letters"] == []
+        assert (await backend.post(f"/v1/webhooks/{webhook_id}/replay")).json()["events"] == 1
+        strangers = await backend.get(f"/v1/webhooks/{webhook_id}/waiting", headers={"Authorization": "Bearer x"})
+        assert strangers.status_code == 401
+    assert await deliver() == 1
+
+
+async def test_the_carriers_error_code_is_told(world: Any, receiver: Receiver, deliver: Any) -> None:
+    await world.app("{path: sms, wait: 1m}")
+    await world.user("li")
+    await register(world, [StatusEvent.SMS_STATUS])
+    await world.dispatch("cm1", "li")
+    await world.work()
+    text = world.sent[-1].attempt.attempt_id
+    take = world.core.receiver.carrier_status
+    await take(text, "sent", proof=False, failed=False, now=world.now)
+    world.now += SECOND
+    await take(text, "undelivered", proof=False, failed=True, now=world.now, error="30003")
+    await deliver()
+    assert [event["detail"] for event in receiver.events()] == [
+        {"status": "sent"},
+        {"status": "undelivered", "error": "30003"},
+    ]
+    timeline = await world.core.timeline("im", "cm1", None)
+    assert [event["detail"].get("error") for event in timeline["events"] if event["kind"] == "receipt"] == [
+        None,
+        "30003",
+    ]
+
+
+async def test_waiting_events_are_looked_at_without_being_taken(world: Any, receiver: Receiver, deliver: Any) -> None:
+    await world.app("{path: push, wait: 10s}")
+    users = [f"u{number}" for number in range(130)]
+    for user in users:
+        await world.user(user, f"d-{user}", phone=False)
+    webhook_id = await register(world, [StatusEvent.HANDED_OVER])
+    await world.stores.webhooks.pause("im", webhook_id, "by a test", world.now)
+    await world.stores.webhooks.resume("im", webhook_id, world.now)
+    await world.dispatch("cm1", *users)
+    await world.work()
+    await archive_turn(world.stores)
+    for _ in range(2):
+        async with api(world) as backend:
+            shown = (await backend.get(f"/v1/webhooks/{webhook_id}/waiting")).json()["events"]
+        assert len(shown) == 100
+    assert await deliver() == 130
 
 
 async def test_an_archiver_that_died_halfway_tells_again_under_the_same_ids(

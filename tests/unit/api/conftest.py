@@ -271,7 +271,10 @@ class MemoryWebhooks:
         return await self._change(app, webhook_id, paused_at=now, paused_reason=reason)
 
     async def resume(self, app: str, webhook_id: str, now: Millis) -> Webhook | None:
-        return await self._change(app, webhook_id, paused_at=None, paused_reason=None)
+        return await self._change(app, webhook_id, paused_at=None, paused_reason=None, failing_since=None)
+
+    async def waiting(self, app: str, webhook_id: str, most: int) -> bytes:
+        return b""
 
     async def _change(self, app: str, webhook_id: str, **changes: Any) -> Webhook | None:
         known = self.kept.get(webhook_id)

@@ -37,6 +37,8 @@ EXPECTED = {
     ("delete", "/v1/webhooks/{webhook_id}"),
     ("post", "/v1/webhooks/{webhook_id}/pause"),
     ("post", "/v1/webhooks/{webhook_id}/resume"),
+    ("post", "/v1/webhooks/{webhook_id}/replay"),
+    ("get", "/v1/webhooks/{webhook_id}/waiting"),
     ("get", "/v1/apps"),
     ("post", "/v1/apps"),
     ("put", "/v1/apps/{app_id}"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.domain.delivery import Proof
+from dispatcher.domain.requests import InboxQuery, Window
 from dispatcher.gateway.acks import Acks
 from dispatcher.gateway.chores import Chores
 from dispatcher.gateway.counters import Counters
@@ -17,7 +18,7 @@ from dispatcher.gateway.hub import Hub
 from dispatcher.gateway.inbox_query import BadQuery, read_inbox_query
 from dispatcher.gateway.pressure import Pressure
 from dispatcher.gateway.settings import GatewaySettings
-from dispatcher.ports.receiving import Counts, DeviceAcks, InboxQuery
+from dispatcher.ports.receiving import Counts, DeviceAcks
 
 
 class Alarm:
@@ -185,7 +186,7 @@ def test_a_lines_end_never_takes_its_successors_place() -> None:
         ("", InboxQuery(), 0),
         ("limit=200&wait=30s", InboxQuery(limit=200), 30_000),
         ("after=abc&wait=1500ms", InboxQuery(after="abc"), 1_500),
-        ("before=abc&window=archive&wait=1m", InboxQuery(before="abc", window="archive"), 60_000),
+        ("before=abc&window=archive&wait=1m", InboxQuery(before="abc", window=Window.ARCHIVE), 60_000),
     ],
 )
 def test_an_inbox_question_is_read(query: str, asked: InboxQuery, wait_ms: int) -> None:

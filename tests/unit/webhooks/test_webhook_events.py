@@ -52,6 +52,8 @@ def test_a_carriers_word_is_told_and_proves_nothing_by_itself() -> None:
     (event,) = told(entry)
     assert (event.event, event.path, event.detail) == (StatusEvent.SMS_STATUS, Path.SMS, {"status": "undelivered"})
     assert proven(write_entry(entry)) == {}
+    (failed,) = told(carrier_entry(NOW, 2, 0, "undelivered", "30003"))
+    assert failed.detail == {"status": "undelivered", "error": "30003"}
 
 
 def test_the_same_happening_keeps_its_id_and_another_has_its_own() -> None:
