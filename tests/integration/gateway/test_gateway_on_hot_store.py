@@ -188,3 +188,15 @@ async def test_messages_that_arrive_during_the_switch_are_neither_lost_nor_doubl
         await socket.send('{"t":"ping"}')
         assert (await hear(socket))["t"] in {"pong", "caught_up"}
     assert seen == sent
+
+
+async def test_a_bus_connection_that_is_cut_is_made_again(world: World) -> None:
+    token = await world.token()
+    async with phone(world, 0) as socket:
+        await socket.send(json.dumps({"t": "hello", "token": token, "state": "foreground"}))
+        assert [(await hear(socket))["t"] for _ in range(2)] == ["welcome", "caught_up"]
+        for _ in range(2):
+            await world.inboxes._store.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            sent = await world.dispatch()
+            assert (await hear(socket))["delivery_id"] == sent
+    assert world.nodes[0].counters["store_faults"] >= 1
