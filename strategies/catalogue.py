@@ -105,7 +105,13 @@ def _user_facts() -> list[Fact]:
         _fact(group, "user.muted", _B, False, "The user muted the class of this message."),
         _fact(group, "user.has_phone", _B, True, "A phone number is known."),
         _fact(group, "user.phone_verified", _B, True, "The phone number is verified for this user."),
-        _fact(group, "user.phone_country", _S, "86", "The number's calling code, without +; empty when unknown."),
+        _fact(
+            group,
+            "user.phone_country",
+            _S,
+            "86",
+            'The number\'s calling code in digits ("86", "1", "44"), not a country\'s letters; empty when unknown.',
+        ),
         _fact(group, "user.devices", _I, 2, "How many devices the user has."),
     ]
 

@@ -96,6 +96,8 @@ def _faults(answer: str, text: str) -> tuple[ExpressionFault, ...]:
     found: dict[tuple[int, int], ExpressionFault] = {}
     macro: str | None = None
     for line_text, column_text, words in _FAULT.findall(answer):
+        if words.startswith("<<nil>>"):  # CEL about its own empty tree; the syntax error beside it says it all
+            continue
         line, column = max(int(line_text), 1), max(int(column_text), 1)
         undeclared = _UNDECLARED.match(words)
         if undeclared and undeclared[1] in _MACROS:
@@ -135,6 +137,8 @@ def _in_words(words: str) -> str:
         return "the expression nests too deep: write at most 32 levels, or two rules"
     if words.startswith("Syntax error"):
         words = re.sub(r"expecting \{.*\}", "expecting a value", words)
+        if "'?' expecting ':'" in words:
+            return "a ?: inside another one: put the inner one in brackets, as in a ? (b ? c : d) : e"
         return f"{words[:200]}: check the operators (&&, ||, !, ==, in) and the quotes; {QUOTE_HINT}"
     return f"{words[:200]}: write an expression that gives true or false"
 

@@ -144,6 +144,7 @@ FAULTS = [
     (when("'device.os_version.matches(\"(\")'"), 6, 39, "no RE2 expression"),
     (when("device.os_version.matches(device.app_version)"), 6, 29, "needs a fixed pattern"),
     (when("device.platform = 'ios'"), 6, 27, "Syntax error"),
+    (when("'user.muted ? user.muted ? true : false : false'"), 6, 36, "put the inner one in brackets"),
     # YAML's traps
     (when("!device.alerts_enabled"), 6, 11, "put the expression in quotes"),
     (when("&x user.muted"), 6, 11, "anchors (&) are not taken"),
