@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 from dispatcher.domain.clock import Millis
-from dispatcher.domain.delivery import Cursor, DeliveryState, End, Phase
+from dispatcher.domain.delivery import Cursor, End, Phase
 from dispatcher.domain.ids import DeliveryRef, device_hash, shard_of
 from dispatcher.domain.message import Lane, Message
 from dispatcher.domain.paths import PATH_BY_CODE, Path
 from dispatcher.domain.plan import DeliveryPlan
 from dispatcher.domain.receipt import Receipt
 from dispatcher.hot import codec
-from dispatcher.hot.journal import HotJournal
+from dispatcher.hot.glances import HotGlances
 from dispatcher.hot.store import HotStore
 from dispatcher.ports.homes import (
     NO_TRACK,
@@ -41,12 +41,11 @@ _plan = msgspec.msgpack.Decoder(DeliveryPlan).decode
 _recipient = msgspec.msgpack.Decoder(tuple[int, str, int, int, tuple[str, ...] | None]).decode
 
 
-class RedisHomes(HotJournal):
+class RedisHomes(HotGlances):
     """The port :class:`~dispatcher.ports.homes.Homes` on Redis or Valkey."""
 
     def __init__(self, store: HotStore) -> None:
         super().__init__(store)
-        self._store = store
         self._first = 0
 
     async def admit(self, admission: Admission, now: Millis) -> None:
@@ -172,26 +171,6 @@ class RedisHomes(HotJournal):
         if b"A" not in fields:
             return None
         return _read_contents(fields, None if places is None else frozenset(places))
-
-    async def states(self, home: int, places: Sequence[int]) -> Mapping[int, DeliveryState]:
-        tag = self._tag(home).encode()
-        raw = codec.home_bytes(home)
-        deliveries, tracks = await self._store.client.mget(tag + b"d:" + raw, tag + b"t:" + raw)
-        if deliveries is None:
-            return {}
-        found = {}
-        size = codec.DELIVERY.size
-        for place in places:
-            record = deliveries[place * size : (place + 1) * size]
-            if len(record) < size:
-                continue
-            _end, _by, _proof, flags, first, count, _at, _expires = codec.DELIVERY.unpack(record)
-            if flags & codec.EXISTS:
-                own = [
-                    codec.read_track(home, tracks, index * codec.TRACK.size) for index in range(first, first + count)
-                ]
-                found[place] = codec.read_delivery(record, own)
-        return found
 
     async def apply(self, receipts: Sequence[Receipt], now: Millis) -> list[Applied]:
         order: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))

@@ -1,20 +1,23 @@
 """Pages of deliveries: archived ones from their index, a range for each class and end, merged; open ones by home."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dispatcher.domain.clock import DAY, Millis, day_of
+from dispatcher.domain.clock import MINUTE, Millis
 from dispatcher.domain.delivery import End, Proof
-from dispatcher.domain.ids import DeliveryRef, home_day
+from dispatcher.domain.ids import DeliveryRef, home_created, home_day, make_home
 from dispatcher.domain.paths import PATH_BY_CODE
 from dispatcher.ledger.engine import Connection, ask
+from dispatcher.ledger.messages import decode_users
 from dispatcher.ledger.rollups import classes_of
-from dispatcher.ports.operations import ListedDelivery, Wanted
+from dispatcher.ports.operations import ListedDelivery, OpenMessage, Wanted
 
-_LARGEST = 2**63 - 1
+_LARGEST, _PLACES = 2**63 - 1, 2**16
+_SINCE = home_created(0)  #: before it no home was born
+_FAR: Millis = _SINCE + 2**40  #: the last moment that a home's number can tell
 _ROW = """home, place, user_id, message_id, class, ended, proof, confirmed_by, confirmed_at, accepted_at, settled_at,
 strategy, version, rule, platform, tracks"""
 #: Index deliveries_listing, one descent for each class and end in each partition of the days asked for.
@@ -23,29 +26,40 @@ SELECT found.* FROM unnest($2::text[]) AS wanted(class) CROSS JOIN unnest($3::sm
 CROSS JOIN LATERAL (
     SELECT {_ROW} FROM deliveries d
     WHERE d.app = $1 AND d.class = wanted.class AND d.ended = asked.ended
-        AND (d.home, d.place) < ($4::bigint, $5::int) AND d.day BETWEEN $6 AND $7
-        AND d.accepted_at >= $8 AND d.accepted_at < $9
-    ORDER BY d.home DESC, d.place DESC LIMIT $10
+        AND (d.home, d.place) < ($4::bigint, $5::int) AND d.home >= $6 AND d.day BETWEEN $7 AND $8
+        AND d.accepted_at >= $9 AND d.accepted_at < $10
+    ORDER BY d.home DESC, d.place DESC LIMIT $11
 ) AS found
-ORDER BY found.home DESC, found.place DESC LIMIT $10
+ORDER BY found.home DESC, found.place DESC LIMIT $11
 """  # noqa: S608
 #: Index deliveries_of_user.
 _OF_USER = f"""
 SELECT {_ROW} FROM deliveries d
-WHERE d.app = $1 AND d.user_id = $2 AND (d.home, d.place) < ($3::bigint, $4::int) AND d.day BETWEEN $5 AND $6
-    AND d.accepted_at >= $7 AND d.accepted_at < $8 AND ($9::text IS NULL OR d.class = $9)
-    AND d.ended = ANY($10::smallint[])
-    AND ($11::text IS NULL OR position($11 IN convert_from(d.tracks, 'UTF8')) > 0)
-ORDER BY d.home DESC, d.place DESC LIMIT $12
+WHERE d.app = $1 AND d.user_id = $2 AND (d.home, d.place) < ($3::bigint, $4::int) AND d.home >= $5
+    AND d.day BETWEEN $6 AND $7 AND d.accepted_at >= $8 AND d.accepted_at < $9 AND ($10::text IS NULL OR d.class = $10)
+    AND d.ended = ANY($11::smallint[])
+    AND ($12::text IS NULL OR position($12 IN convert_from(d.tracks, 'UTF8')) > 0)
+ORDER BY d.home DESC, d.place DESC LIMIT $13
 """  # noqa: S608
-_FIRST_DAY = "SELECT min(day) FROM homes"
+_DAYS = "SELECT min(day), max(day) FROM homes"
 #: Index homes_open, backwards.
 _OPEN_HOMES = """
-SELECT home FROM homes WHERE archived_at IS NULL AND app = $1 AND home <= $2 AND home >= $3
-ORDER BY home DESC LIMIT $4
+SELECT day, home, admitted FROM homes
+WHERE archived_at IS NULL AND app = $1 AND home <= $2 AND home >= $3 AND day BETWEEN $4 AND $5
+ORDER BY home DESC LIMIT $6
 """
+#: Primary key of messages. A user's id is looked for as it stands packed; who is really meant is seen once unpacked.
+_OPEN_MESSAGES = """
+SELECT home, place, message_id, class, accepted_at, due, recalled_at, user_ids FROM messages
+WHERE day = ANY($1::int[]) AND home = ANY($2::bigint[]) AND accepted_at >= $3 AND accepted_at < $4
+    AND ($5::text IS NULL OR class = $5) AND ($6::bytea IS NULL OR position($6 IN user_ids) > 0)
+ORDER BY home DESC, place DESC
+"""
+#: Primary key of deliveries.
+_ARCHIVED = "SELECT home, place FROM deliveries WHERE day = ANY($1::int[]) AND home = ANY($2::bigint[])"
 _decode_tracks = msgspec.json.Decoder(list[dict[str, Any]]).decode
 _quoted = msgspec.json.Encoder().encode
+_packed = msgspec.msgpack.Encoder().encode
 
 
 class SqlListings:
@@ -59,49 +73,89 @@ class SqlListings:
         ends = [end.value for end in End if end is not End.OPEN and (wanted.ends is None or end in wanted.ends)]
         if not ends:
             return []
-        start = before or DeliveryRef(_LARGEST, 0)
         since, until = wanted.since or 0, wanted.until if wanted.until is not None else _LARGEST
+        lowest_home, highest_home = _homes_between(since, until)
+        start = before or DeliveryRef(_LARGEST, 0)
+        start = min(start, DeliveryRef(highest_home, _PLACES), key=lambda ref: (ref.home, ref.place))
 
         async def work(connection: Connection) -> list[ListedDelivery]:
-            first = await connection.fetchval(_FIRST_DAY)
+            first, last = await connection.fetchrow(_DAYS)
             if first is None:
                 return []
-            # A home is born a moment before its messages are accepted, possibly the day before.
-            lowest = max(first, day_of(since) - 1)
-            highest = await connection.fetchval("SELECT max(day) FROM homes")
-            highest = min(highest, home_day(start.home) if before else highest, _day(until, highest))
+            lowest, highest = max(first, home_day(lowest_home)), min(last, home_day(start.home))
+            bounds = (start.home, start.place, lowest_home)
+            rows: list[Any] = []
             if wanted.user_id is not None:
                 device = None if wanted.device_id is None else _quoted(wanted.device_id).decode()
-                rows = await connection.fetch(
-                    _OF_USER, wanted.app, wanted.user_id, start.home, start.place, lowest, highest, since, until,
-                    wanted.klass, ends, device, limit,
-                )  # fmt: skip
+                for low, high in _spans(lowest, highest):
+                    rows += await connection.fetch(
+                        _OF_USER, wanted.app, wanted.user_id, *bounds, low, high, since, until, wanted.klass, ends,
+                        device, limit - len(rows),
+                    )  # fmt: skip
+                    if len(rows) >= limit:
+                        break
                 return [_listed(row) for row in rows]
             classes = [wanted.klass] if wanted.klass is not None else await classes_of(connection, wanted.app)
-            rows = []
             for low, high in _spans(lowest, highest):
                 rows += await connection.fetch(
-                    _PAGE, wanted.app, classes, ends, start.home, start.place, low, high, since, until,
-                    limit - len(rows),
-                )  # fmt: skip
+                    _PAGE, wanted.app, classes, ends, *bounds, low, high, since, until, limit - len(rows)
+                )
                 if len(rows) >= limit:
                     break
             return [_listed(row) for row in rows]
 
         return await ask(self._engine, work)
 
-    async def open_homes(self, app: str, before: int, since: int, limit: int) -> list[int]:
+    async def open_messages(
+        self, wanted: Wanted, before: DeliveryRef, homes: int
+    ) -> tuple[list[OpenMessage], int | None]:
         """See the port."""
+        since, until = wanted.since or 0, wanted.until if wanted.until is not None else _LARGEST
+        lowest, highest = _homes_between(since, until)
+        highest = min(highest, before.home)
+        user = None if wanted.user_id is None else _packed(wanted.user_id)
 
-        async def work(connection: Connection) -> list[int]:
-            rows = await connection.fetch(_OPEN_HOMES, app, min(before, _LARGEST), max(since, 0), limit)
-            return [row["home"] for row in rows]
+        async def work(connection: Connection) -> tuple[list[OpenMessage], int | None]:
+            found = await connection.fetch(
+                _OPEN_HOMES, wanted.app, highest, lowest, home_day(lowest), home_day(highest), homes + 1
+            )
+            more, found = len(found) > homes, found[:homes]
+            if not found:
+                return [], None
+            admitted = {row["home"]: row["admitted"] for row in found}
+            where = (sorted({row["day"] for row in found}), list(admitted))
+            archived = {tuple(row) for row in await connection.fetch(_ARCHIVED, *where)}
+            rows = await connection.fetch(_OPEN_MESSAGES, *where, since, until, wanted.klass, user)
+            messages = [_open(row, admitted[row["home"]], wanted.user_id, before, archived) for row in rows]
+            return [one for one in messages if one.places], found[-1]["home"] if more else None
 
         return await ask(self._engine, work)
 
 
-def _day(until: Millis, highest: int) -> int:
-    return highest if until >= (highest + 1) * DAY else day_of(until)
+def _open(
+    row: Any, admitted: bool, user_id: str | None, before: DeliveryRef, archived: Collection[tuple[int, int]]
+) -> OpenMessage:
+    home, first = row["home"], row["place"]
+    return OpenMessage(
+        home=home,
+        message_id=row["message_id"],
+        klass=row["class"],
+        accepted_at=row["accepted_at"],
+        due=row["due"],
+        admitted=admitted,
+        recalled=row["recalled_at"] is not None,
+        places={
+            place: user
+            for place, user in enumerate(decode_users(row["user_ids"]), first)
+            if user_id in {None, user} and (home, place) < (before.home, before.place) and (home, place) not in archived
+        },
+    )
+
+
+def _homes_between(since: Millis, until: Millis) -> tuple[int, int]:
+    """A home is born in the moment in which its messages are accepted; clocks may be a little apart."""
+    lowest = make_home(max(since - MINUTE, _SINCE), 0, 0)
+    return lowest, _LARGEST if until >= _FAR else make_home(max(until + MINUTE, _SINCE), 0, 0)
 
 
 def _spans(lowest: int, highest: int) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Roll-ups: appended by triggers (see the migration), folded here, read as deltas and folds together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -101,32 +102,33 @@ class SqlRollUps:
         arguments = [app, tier.value, since, until, tier.step, *([klass] if klass is not None else [])]
 
         async def work(connection: Connection) -> list[Figure]:
-            return [
-                Figure(
-                    measure=Measure(row["kind"]),
-                    name=_name(row["kind"], row["name"]),
-                    reached=_reached(row["kind"], row["name"]),
-                    count=row["n"],
-                    klass=row["class"] if "class" in columns else "",
-                    path=PATH_BY_CODE.get(row["path"]) if "path" in columns else None,
-                    platform=row["platform"] if "platform" in columns else "",
-                    strategy=row["strategy"] if "strategy" in columns else "",
-                    version=row["version"] if "version" in columns else 0,
-                    at=row["at"] if "at" in columns else 0,
-                )
-                for row in await connection.fetch(query, *arguments)
-            ]
+            return [_figure(columns, *row) for row in await connection.fetch(query, *arguments)]
 
         return await ask(self._engine, work)
 
 
-def _name(kind: int, name: int) -> int:
-    return name % ENDS if kind == Measure.ENDED else name
+def _figure(columns: Sequence[str], kind: int, name: int, *rest: Any) -> Figure:
+    """*rest*: the values of *columns*, then how many."""
+    told = dict(zip(columns, rest, strict=False))
+    ended = kind == Measure.ENDED
+    return Figure(
+        measure=_MEASURES[kind],
+        name=name % ENDS if ended else name,
+        count=rest[-1],
+        klass=told.get("class", ""),
+        path=PATH_BY_CODE.get(told.get("path", 0)),
+        platform=told.get("platform", ""),
+        strategy=told.get("strategy", ""),
+        version=told.get("version", 0),
+        at=told.get("at", 0),
+        reached=_reached(name) if ended else Reached.ACCEPTED,
+    )
 
 
-def _reached(kind: int, name: int) -> Reached:
+_MEASURES = {measure.value: measure for measure in Measure}
+
+
+def _reached(name: int) -> Reached:
     """How far; what was confirmed before this was counted was delivered at least."""
-    if kind != Measure.ENDED:
-        return Reached.ACCEPTED
     proven = Reached.DELIVERED if name % ENDS == End.CONFIRMED else Reached.ACCEPTED
     return max(Reached(name // ENDS), proven)

@@ -1,10 +1,11 @@
 """The books: accepted = settled + open, per class, from two stores that do not know of each other (invariant 7)."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from dispatcher.domain.clock import Millis, rfc3339
-from dispatcher.domain.delivery import End
+from dispatcher.domain.delivery import DeliveryState, End
 from dispatcher.pipeline.parts import Parts
 from dispatcher.ports.messages import StoredHome
 
@@ -30,9 +31,11 @@ async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[s
     waiting: Counter[str] = Counter()
     after = 0
     while homes := await parts.messages.open_homes(after, PAGE, unadmitted=True):
-        for home in homes:
-            if home.app == app:
-                await _count(home, parts, now, open_, settled, waiting)
+        own = {home.home: home for home in homes if home.app == app}
+        glances = await parts.homes.glances({number: _places(home) for number, home in own.items()}, plans=False)
+        for number, home in own.items():
+            states = glances[number].states if number in glances else {}
+            _count(home, states, now, open_, settled, waiting)
         after = homes[-1].home
     totals = await ledger.accepted_and_archived(now)
     classes: dict[str, dict[str, int]] = defaultdict(dict)
@@ -57,11 +60,18 @@ async def balance(app: str, ledger: Ledger, parts: Parts, now: Millis) -> dict[s
     }
 
 
-async def _count(
-    home: StoredHome, parts: Parts, now: Millis, open_: Counter[str], settled: Counter[str], waiting: Counter[str]
+def _places(home: StoredHome) -> list[int]:
+    return [message.place + offset for message in home.messages for offset in range(len(message.user_ids))]
+
+
+def _count(
+    home: StoredHome,
+    states: Mapping[int, DeliveryState],
+    now: Millis,
+    open_: Counter[str],
+    settled: Counter[str],
+    waiting: Counter[str],
 ) -> None:
-    places = [message.place + offset for message in home.messages for offset in range(len(message.user_ids))]
-    states = await parts.homes.states(home.home, places)
     for message in home.messages:
         if message.message.accepted_at > now:
             continue

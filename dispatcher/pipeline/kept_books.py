@@ -15,7 +15,7 @@ from dispatcher.domain.clock import DAY, Millis
 from dispatcher.pipeline.books import Ledger, balance
 from dispatcher.pipeline.parts import Parts
 
-PATIENCE_S = 0.2
+PATIENCE_S = 0.1
 _KEPT: Millis = DAY
 
 

@@ -185,6 +185,14 @@ class Taken:
     refs: Sequence[DeliveryRef]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What one home holds of the places asked for. *plans*: of those that are planned."""
+
+    states: Mapping[int, DeliveryState]
+    plans: Mapping[int, DeliveryPlan]
+
+
 class Homes(Protocol):
     """Homes and waves."""
 
@@ -220,6 +228,9 @@ class Homes(Protocol):
 
     async def states(self, home: int, places: Sequence[int]) -> Mapping[int, DeliveryState]:
         """State of *places*; empty where the home is not here."""
+
+    async def glances(self, wanted: Mapping[int, Sequence[int]], *, plans: bool) -> Mapping[int, Glance]:
+        """Places of several homes in one round trip; homes that are not here are absent. *plans*: those too."""
 
     async def apply(self, receipts: Sequence[Receipt], now: Millis) -> list[Applied]:
         """Applies receipts in one script a shard; same length and order as *receipts*."""

@@ -186,14 +186,33 @@ class ListedDelivery:
     devices: Sequence[str] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMessage:
+    """A message with recipients that are not archived, without its content. *places*: those of them, with the user."""
+
+    home: int
+    message_id: str
+    klass: str
+    accepted_at: Millis
+    due: Millis
+    admitted: bool
+    recalled: bool
+    places: Mapping[int, str]
+
+
 class Listings(Protocol):
     """Pages of deliveries, newest first by their address, which never changes: arrivals shift no page."""
 
     async def settled(self, wanted: Wanted, before: DeliveryRef | None, limit: int) -> list[ListedDelivery]:
         """Archived ones below *before*."""
 
-    async def open_homes(self, app: str, before: int, since: int, limit: int) -> list[int]:
-        """Homes of *app* that are not fully archived, at or below *before*, from *since* on, newest first."""
+    async def open_messages(
+        self, wanted: Wanted, before: DeliveryRef, homes: int
+    ) -> tuple[list[OpenMessage], int | None]:
+        """Of the newest *homes* that are not fully archived, what *wanted* may mean below *before*, newest home first.
+
+        Also the oldest home looked into, where there are more; its ends are not looked at.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dispatcher.domain.clock import MINUTE, SECOND
+from dispatcher.domain.clock import MINUTE, SECOND, rfc3339
 from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import DeliveryRef, make_home
 from dispatcher.domain.message import Message, Priority
@@ -213,6 +213,30 @@ async def test_a_listing_holds_what_was_asked_for(
     await backend.post("/v1/messages", json=body)
     rows = (await backend.get("/v1/deliveries", params=query)).json()["deliveries"]
     assert [row["message_id"] for row in rows] == found
+
+
+async def test_a_users_open_delivery_is_found_behind_many_of_others(backend: httpx.AsyncClient, past: Past) -> None:
+    await past.settle(20, user="mei")
+    for number in range(60):  # homes of their own
+        body = {"message_id": f"new-{number}", "to": {"user_ids": ["li" if number else "mei"]}, "data": {"a": "b"}}
+        assert (await backend.post("/v1/messages", json=body)).status_code == 202
+    page = (await backend.get("/v1/deliveries", params={"user_id": "mei"})).json()
+    assert ([row["message_id"] for row in page["deliveries"]], page["next"]) == (["new-0", "cm-20"], None)
+    everything = await pages(backend, "/v1/deliveries", "deliveries", _nothing, limit=50)
+    assert everything == [*(f"new-{number}" for number in reversed(range(60))), "cm-20"]
+
+
+async def _nothing() -> None:
+    """Arrives between pages."""
+
+
+async def test_a_window_of_time_holds_what_was_accepted_in_it(backend: httpx.AsyncClient, past: Past) -> None:
+    rows = [await past.settle(number) for number in (10, 20, 30)]
+    _, middle, oldest = (rfc3339(row.accepted_at) for row in rows)
+    found = (await backend.get("/v1/deliveries", params={"from": oldest, "to": middle})).json()["deliveries"]
+    assert [row["message_id"] for row in found] == ["cm-30"]  # `to` itself is outside
+    found = (await backend.get("/v1/deliveries", params={"from": middle, "user_id": "li"})).json()["deliveries"]
+    assert [row["message_id"] for row in found] == ["cm-10", "cm-20"]
 
 
 async def test_a_dead_letter_is_replayed_once_under_a_new_id(backend: httpx.AsyncClient, past: Past) -> None:
