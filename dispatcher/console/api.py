@@ -111,9 +111,9 @@ class Api:
         self._renewing = asyncio.Lock()
         self.operator = operator
 
-    async def get(self, path: str, **query: Any) -> Any:
+    async def get(self, path: str, *, timeout_s: float = 10.0, **query: Any) -> Any:
         """The decoded answer of a GET; parameters that are None are left out. Raises :class:`ApiError`."""
-        return (await self.call("GET", path, query=query)).json()
+        return (await self.call("GET", path, query=query, timeout_s=timeout_s)).json()
 
     async def post(self, path: str, body: Any = None, *, timeout_s: float = 10.0) -> Any:
         """The decoded answer of a POST, None where it is empty. Raises :class:`ApiError`."""

@@ -51,26 +51,53 @@ def _base(*, dark: bool) -> Options:
     }
 
 
-def paths_over_time(rows: Sequence[Row], span: Mapping[str, Any], *, dark: bool) -> Options:
-    """Confirmed by path, one upon the other, and what ended without proof; *span*: from, to and step of the answer."""
+#: Milliseconds of each step of the figures.
+_STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
+#: How ECharts writes moments: days by name, never as a bare number.
+_MOMENTS = {
+    "year": "{yyyy}",
+    "month": "{MMM} {d}",
+    "day": "{MMM} {d}",
+    "hour": "{HH}:{mm}",
+    "minute": "{HH}:{mm}",
+    "second": "{HH}:{mm}:{ss}",
+    "millisecond": "{HH}:{mm}:{ss}",
+    "none": "{HH}:{mm}",
+}
+
+
+def paths_over_time(stats: Row, *, dark: bool) -> Options:
+    """Confirmed by path, one upon the other, and what ended without proof; *stats*: an answer by time.
+
+    Empty steps are drawn as nothing rather than left out: a gap in traffic is to be seen.
+    """
     options = _base(dark=dark)
-    _stretch(options, span)
+    _stretch(options, stats)
+    rows = {millis(row["at"]): row for row in stats["rows"]}
+    moments = steps_of(stats)
     series = []
     for path in PATHS:
-        data = [[millis(row["at"]), (row.get("confirmed") or {}).get(path, 0)] for row in rows]
+        data = [[at, (rows.get(at, {}).get("confirmed") or {}).get(path, 0)] for at in moments]
         if any(value for _, value in data) or path in {"longconn", "sms"}:
             series.append(_bars(path_name(path), data, path_colour(path, dark=dark)))
     lost = [
-        [millis(row["at"]), sum((row.get("ends") or {}).get(end, 0) for end in ("exhausted", "expired"))]
-        for row in rows
+        [at, sum((rows.get(at, {}).get("ends") or {}).get(end, 0) for end in ("exhausted", "expired"))]
+        for at in moments
     ]
     series.append(_bars("Not proven", lost, "#8b94a7"))
     return {**options, "series": series}
 
 
-def _stretch(options: Options, span: Mapping[str, Any]) -> None:
+def steps_of(stats: Row) -> list[int]:
+    """The beginning of every step of an answer by time."""
+    return list(range(millis(stats["from"]), millis(stats["to"]), _STEPS[stats["step"]]))
+
+
+def _stretch(options: Options, stats: Row) -> None:
     """The whole range on the time axis, also where nothing happened."""
-    options["xAxis"]["min"], options["xAxis"]["max"] = millis(span["from"]), millis(span["to"])
+    axis = options["xAxis"]
+    axis["min"], axis["max"] = millis(stats["from"]), millis(stats["to"])
+    axis["axisLabel"] = {**axis["axisLabel"], "formatter": _MOMENTS}
 
 
 def _bars(name: str, data: list[list[int]], colour: str) -> Options:
@@ -86,10 +113,10 @@ def _bars(name: str, data: list[list[int]], colour: str) -> Options:
     }
 
 
-def proof_over_time(rows: Sequence[Row], span: Mapping[str, Any], *, dark: bool) -> Options:
+def proof_over_time(stats: Row, *, dark: bool) -> Options:
     """Time to proof, seconds on a logarithmic axis: half of the messages, and 95 of 100."""
     options = _base(dark=dark)
-    _stretch(options, span)
+    _stretch(options, stats)
     options["yAxis"] = {**options["yAxis"], "type": "log", "min": 0.01, "minInterval": None}
     options["yAxis"]["axisLabel"] = {**options["yAxis"]["axisLabel"], "formatter": "{value} s"}
     colours = ink(dark=dark)
@@ -100,7 +127,7 @@ def proof_over_time(rows: Sequence[Row], span: Mapping[str, Any], *, dark: bool)
     ):
         data = [
             [millis(row["at"]), max(found, 0.01)]
-            for row in rows
+            for row in stats["rows"]
             if (found := (row.get("time_to_proof") or {}).get(key)) is not None
         ]
         series.append(

@@ -12,7 +12,7 @@ from nicegui import app, ui
 
 from dispatcher.console.api import Api, ApiError, Operator
 from dispatcher.console.markup import Markup, el, join
-from dispatcher.console.pieces import html, problem_box
+from dispatcher.console.pieces import html, not_found, page_head, problem_box
 from dispatcher.console.sandbox_watch import SandboxWatch
 from dispatcher.console.sessions import COOKIE_KEY, Sessions
 from dispatcher.console.settings import ConsoleSettings
@@ -109,13 +109,24 @@ def page(address: str, *, title: str, nav: str) -> Callable[[Builder], Builder]:
                 except ApiError as error:
                     if error.signed_out:
                         return RedirectResponse("/sign-in?why=ended", status_code=303)
-                    html(problem_box(error))
-                    ui.button("Try again", on_click=lambda: ui.navigate.reload()).props("unelevated")
+                    _refused(error, title, nav)
             return None
 
         return build
 
     return decorate
+
+
+def _refused(error: ApiError, title: str, nav: str) -> None:
+    """What a page says that could not be made."""
+    home = next(((words, address) for key, address, words in NAV if key == nav), ("Overview", "/"))
+    if error.status == 404:
+        advice = "It may never have been there, be erased, or belong to another app. Check the app chosen above."
+        not_found(f"{title} not found", advice, home)
+        return
+    page_head(title, back=home)
+    html(problem_box(error))
+    ui.button("Try again", on_click=lambda: ui.navigate.reload()).props("unelevated").classes("start")
 
 
 def bare_head(*, dark: bool) -> None:
@@ -142,6 +153,7 @@ def _frame(visit: Visit, nav: str) -> None:
             for key, address, words in NAV
         ]
         html(el("nav", links, aria_label="Main", class_="nav"), "nav-box")
+        html(_finder(), "find-box")
         with ui.element("div").classes("bar-end"):
             _app_choice(visit)
             words = "Light" if visit.dark else "Dark"
@@ -153,6 +165,29 @@ def _frame(visit: Visit, nav: str) -> None:
             person = el("span", visit.operator.login, el("small", visit.operator.role), class_="person")
             out = el("button", "Sign out", type="submit", class_="sign-out")
             html(el("form", person, out, method="post", action="/sign-out", class_="sign-out-form"))
+
+
+def _finder() -> Markup:
+    """One field for whatever an operator was given: a message, a user, a number, a device."""
+    return el(
+        "form",
+        el(
+            "input",
+            name="text",
+            type="search",
+            id="find",
+            required=True,
+            autocomplete="off",
+            placeholder="Find id or number  /",
+            aria_label="Find a message, user, number or device",
+            title="Press / to come here",
+        ),
+        method="get",
+        action="/find",
+        role="search",
+        aria_label="Everywhere",
+        class_="find",
+    )
 
 
 def _app_choice(visit: Visit) -> None:

@@ -1,6 +1,7 @@
 """The small parts every page is made of: tiles, badges, tables, empty states, problems."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from inspect import signature
 from typing import Any
 
 from nicegui import ui
@@ -41,20 +42,46 @@ def tile(title: str, value: str, note: Any = "", *, tone: str = "") -> Markup:
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str, numeric: Iterable[int] = (), empty: str = ""
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    caption: str,
+    numeric: Iterable[int] = (),
+    empty: str = "",
+    stack: bool = False,
 ) -> Markup:
-    """A plain table in a frame that scrolls sideways on a phone. *numeric*: columns set right."""
+    """A plain table in a frame that scrolls sideways where it is too narrow. *numeric*: columns set right.
+
+    *stack*: on a phone each row becomes a small card instead, its first cell as the title.
+    """
     right = set(numeric)
     made = [
-        el("tr", [el("td", cell, class_="num" if at in right else None) for at, cell in enumerate(row)]) for row in rows
+        el("tr", [_cell(heads[at], cell, right=at in right) for at, cell in enumerate(row)], role="row") for row in rows
     ]
     if not made:
         return el("p", empty, class_="empty-line") if empty else join()
     head = el(
-        "tr", [el("th", title, scope="col", class_="num" if at in right else None) for at, title in enumerate(heads)]
+        "tr",
+        [
+            el("th", title, scope="col", role="columnheader", class_="num" if at in right else None)
+            for at, title in enumerate(heads)
+        ],
+        role="row",
     )
-    body = el("table", el("caption", caption, class_="sr-only"), el("thead", head), el("tbody", made), class_="table")
+    # the roles say again what the tags do: laid out as cards, browsers would forget that it is a table
+    body = el(
+        "table",
+        el("caption", caption, class_="sr-only"),
+        el("thead", head, role="rowgroup"),
+        el("tbody", made, role="rowgroup"),
+        role="table",
+        class_="table stack-table" if stack else "table",
+    )
     return el("div", body, class_="table-frame", tabindex="0", role="region", aria_label=caption)
+
+
+def _cell(title: str, content: Any, *, right: bool) -> Markup:
+    return el("td", content, role="cell", data_label=title, class_="num" if right else None)
 
 
 def empty_state(title: str, advice: Any, icon: str = "inbox") -> Markup:
@@ -66,6 +93,12 @@ def empty_state(title: str, advice: Any, icon: str = "inbox") -> Markup:
         el("p", advice),
         class_="empty",
     )
+
+
+def not_found(what: str, advice: Any, back: tuple[str, str]) -> None:
+    """A page that is there to say that something is not; *back*: (words, address)."""
+    page_head(what, back=back)
+    html(empty_state("Nothing is kept under this address", advice, "search_off"), "card")
 
 
 def problem_box(error: ApiError) -> Markup:
@@ -88,15 +121,23 @@ def done(text: str) -> None:
 
 
 def guarded(action: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """An event handler whose refusals by the API are shown."""
+    """An event handler whose refusals by the API are shown. *action* takes the event, or nothing."""
 
-    async def run(*arguments: Any) -> None:
+    async def attempt(*arguments: Any) -> None:
         try:
             await action(*arguments)
         except ApiError as error:
             report(error)
 
-    return run
+    async def told(event: Any) -> None:
+        await attempt(event)
+
+    async def untold() -> None:
+        await attempt()
+
+    # NiceGUI hands the event to handlers that name it
+    needed = [one for one in signature(action).parameters.values() if one.default is one.empty]
+    return told if needed else untold
 
 
 def card(title: str = "", note: str = "", classes: str = "") -> ui.element:

@@ -1,5 +1,6 @@
 """How figures, durations and times are written for people, in the viewer's zone."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -93,6 +94,15 @@ def time_tag(text: str | None, zone: ZoneInfo, *, parts: str = "second") -> Mark
         return el("span", "–", class_="muted")
     at = read_time(text).astimezone(zone)
     return el("time", clock(text, zone, parts=parts), datetime=text, title=f"{at:%Y-%m-%d %H:%M:%S.%f %Z}")
+
+
+_LENGTHS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def read_length(text: str) -> timedelta | None:
+    """A duration as the API writes it (``10m``, ``1d``); None where it is none."""
+    found = re.fullmatch(r"(\d{1,9})(ms|[smhd])", text)
+    return None if found is None else timedelta(seconds=int(found[1]) * _LENGTHS[found[2]])
 
 
 def ago(text: str | None, now: datetime | None = None) -> str:

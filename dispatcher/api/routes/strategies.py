@@ -265,7 +265,7 @@ async def versions(request: HttpRequest) -> Answer:
     found = [version for version in await core.strategies.versions(app, name) if version.version]
     if not found:
         raise Problem.not_found("strategy")
-    figures = await core.version_figures(app, name, since, until)
+    figures = await core.version_figures(app, name, since, until) if params.figures else {}
     found.sort(key=lambda version: -(version.version or 0))
     return answer(
         VersionsOut(

@@ -4,6 +4,7 @@ from dispatcher.console import lab
 from dispatcher.console.pages import (
     deliveries,
     delivery,
+    find,
     overview,
     phone_lab,
     providers,
@@ -14,4 +15,4 @@ from dispatcher.console.pages import (
     users,
 )
 
-PAGES = (lab, deliveries, delivery, overview, phone_lab, providers, sign_in, strategies, strategy, user, users)
+PAGES = (lab, deliveries, delivery, find, overview, phone_lab, providers, sign_in, strategies, strategy, user, users)

@@ -10,10 +10,13 @@ from nicegui import ui
 from dispatcher.console.api import ApiError, read_time
 from dispatcher.console.frame import Visit, page
 from dispatcher.console.markup import Markup, el, join
-from dispatcher.console.pieces import badge, empty_state, html, page_head, path_badge, table
+from dispatcher.console.patience import promptly
+from dispatcher.console.pieces import badge, card, empty_state, html, page_head, path_badge, table
 from dispatcher.console.words import seconds, time_tag
 
 STATES = ("open", "confirmed", "exhausted", "expired", "suppressed", "recalled")
+#: The longest a search may take. Rare states in a long time are looked for row by row; it can be cancelled.
+SEARCH_S = 60.0
 _ASKED = ("user_id", "device_id", "class", "state", "from", "to", "before")
 
 
@@ -34,8 +37,11 @@ async def deliveries(visit: Visit) -> None:
     asked = {name: query.get(name) for name in _ASKED}
     for bound in ("from", "to"):
         asked[bound] = local_moment(asked[bound], visit)
-    answer = await visit.api.get("/v1/deliveries", **asked, limit=50)
-    html(_list(visit, answer), "card")
+    with card():
+        await promptly(
+            visit.api.get("/v1/deliveries", timeout_s=SEARCH_S, **asked, limit=50),
+            lambda answer: html(_list(visit, answer), "stack"),
+        )
 
 
 def delivery_address(message_id: str, user_id: str) -> str:
@@ -67,7 +73,10 @@ async def _message(visit: Visit, message_id: str) -> Mapping[str, Any] | None:
 def _form(query: Mapping[str, str]) -> Markup:
     def text(name: str, label: str, kind: str = "text") -> Markup:
         return el(
-            "label", el("span", label), el("input", name=name, type=kind, value=query.get(name, ""), autocomplete="off")
+            "label",
+            el("span", label),
+            el("input", name=name, type=kind, value=query.get(name, ""), autocomplete="off"),
+            class_="moment" if kind == "datetime-local" else None,
         )
 
     chosen = query.get("state", "")
@@ -132,6 +141,7 @@ def _list(visit: Visit, answer: Mapping[str, Any]) -> Markup:
             rows,
             caption="Deliveries, newest first",
             numeric=(5,),
+            stack=True,
             empty="Nothing on this page; older ones may match.",
         ),
         more,
@@ -161,5 +171,5 @@ def _of_message(found: Mapping[str, Any] | None, message_id: str) -> Markup:
     ]
     return join(
         el("h2", f"{message_id}: {len(rows)} deliveries"),
-        table(("User", "State", "Proven by"), rows, caption=f"Deliveries of {message_id}"),
+        table(("User", "State", "Proven by"), rows, caption=f"Deliveries of {message_id}", stack=True),
     )

@@ -44,7 +44,9 @@ async def strategies(visit: Visit) -> None:
         with card():
             html(_head(visit, row, document))
             if document is not None:
-                html(el("details", el("summary", f"{len(document.get('rules', ()))} rules, drawn"), ladders(document)))
+                html(
+                    el("details", el("summary", f"Show the {len(document.get('rules', ()))} rules"), ladders(document))
+                )
     with card("Changes", "Who changed what, newest first."):
         html(audit_table(visit, audit))
 
@@ -128,7 +130,9 @@ def audit_table(visit: Visit, entries: list[Mapping[str, Any]]) -> Markup:
             el("code", entry["action"]),
             entry["subject"],
             ", ".join(
-                f"{name} {value}" for name, value in entry["detail"].items() if not isinstance(value, dict | list)
+                f"{name} {value}"
+                for name, value in entry["detail"].items()
+                if not isinstance(value, dict | list) and name != "etag"
             ),
         )
         for entry in entries[:50]

@@ -1,7 +1,6 @@
 """The editor: YAML with faults at their lines as one types, the fact catalogue beside it, each ladder drawn."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +10,7 @@ from nicegui import background_tasks, ui
 from dispatcher.console.api import ApiError
 from dispatcher.console.frame import Visit
 from dispatcher.console.ladder import ladders, read_document
-from dispatcher.console.markup import el, join
+from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.pieces import badge, card, done, guarded, html, report
 from dispatcher.console.words import plain
 from dispatcher.console.work import Work
@@ -47,7 +46,7 @@ async def editor_tab(visit: Visit, work: Work, tabs: ui.tabs) -> None:
                 checks.editor.disable()
             checks.faults = html("")
         with card("Facts", "What a rule's when and a step's if may look at. Click to insert at the cursor."):
-            await _facts(visit, checks)
+            await _facts(visit, checks.editor)
     with card(
         "Ladders",
         "Rules are asked from top to bottom; the first that matches wins. Each step waits for proof before the next.",
@@ -159,33 +158,41 @@ def decorations(text: str, faults: Sequence[Mapping[str, Any]]) -> list[dict[str
     return made
 
 
-async def _facts(visit: Visit, checks: Checks) -> None:
+async def _facts(visit: Visit, editor: ui.codemirror) -> None:
+    """The catalogue; the page's script inserts and narrows, so that neither waits for the network."""
     catalogue = (await visit.api.get("/v1/facts"))["facts"]
-    search = ui.input("Find a fact").props("dense outlined clearable").classes("wide")
-    with ui.element("div").classes("side") as side:
-        made = [(fact, _fact(fact, checks)) for fact in catalogue]
-    side.props('role="group" aria-label="Facts"')
-
-    def narrow() -> None:
-        wanted = (search.value or "").lower()
-        for fact, button in made:
-            button.set_visibility(wanted in f"{fact['name']} {fact['description']}".lower())
-
-    search.on_value_change(narrow)
-
-
-def _fact(fact: Mapping[str, Any], checks: Checks) -> ui.element:
-    def insert() -> None:
-        ui.run_javascript(f"ppInsert({checks.editor.id}, {json.dumps(fact['name'])})")
-
-    with ui.element("button").classes("fact").props('type="button"').on("click", insert) as button:
-        values = f" One of {', '.join(fact['values'])}." if fact.get("values") else ""
-        late = " Known at the step only." if fact.get("known") == "step" else ""
-        html(
-            join(
-                el("code", fact["name"]),
-                el("span", f" {fact['type']}", class_="muted small"),
-                el("small", f"{fact['description']}{values}{late} Sample: {plain(fact['sample'])}"),
-            )
+    html(
+        join(
+            el("label", "Find a fact", for_="find-fact", class_="sr-only"),
+            el(
+                "input",
+                id="find-fact",
+                type="search",
+                placeholder="Find a fact",
+                autocomplete="off",
+                class_="fact-find",
+            ),
+            el(
+                "div",
+                [_fact(fact) for fact in catalogue],
+                class_="side",
+                role="group",
+                aria_label="Facts",
+                data_editor=editor.id,
+            ),
         )
-    return button
+    )
+
+
+def _fact(fact: Mapping[str, Any]) -> Markup:
+    values = f" One of {', '.join(fact['values'])}." if fact.get("values") else ""
+    late = " Known at the step only." if fact.get("known") == "step" else ""
+    return el(
+        "button",
+        el("code", fact["name"]),
+        el("span", f" {fact['type']}", class_="muted small"),
+        el("small", f"{fact['description']}{values}{late} Sample: {plain(fact['sample'])}"),
+        type="button",
+        class_="fact",
+        data_fact=fact["name"],
+    )

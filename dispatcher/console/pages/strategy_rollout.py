@@ -1,5 +1,6 @@
 """Rollout: publish to a share of the users, watch both versions side by side, widen it or go back."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -10,8 +11,10 @@ from dispatcher.console.api import ApiError
 from dispatcher.console.frame import Visit
 from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.pages.strategy_editor import store_draft
-from dispatcher.console.pieces import badge, card, confirm, done, empty_state, guarded, html, report
-from dispatcher.console.words import number, path_name, percent, seconds, time_tag
+from dispatcher.console.patience import lively
+from dispatcher.console.pieces import badge, card, confirm, done, empty_state, guarded, html, path_badge
+from dispatcher.console.summary import spent
+from dispatcher.console.words import number, percent, seconds, time_tag
 from dispatcher.console.work import Work
 
 _SHARES = (1, 5, 10, 25, 50, 100)
@@ -52,22 +55,17 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
                 percent_of.props('unelevated no-caps dense padding="6px 14px" aria-label="Share of users"')
                 ui.button("Publish", icon="rocket_launch", on_click=guarded(publish)).props("unelevated")
             html(el("p", "The text in the editor is stored as the draft first, then published.", class_="muted small"))
-    with card("Live now", "Figures by the version that planned the delivery."):
+    with card("Live now", "By the version that planned the delivery, of what was accepted in the last 24 hours."):
         beside = ui.element("div").classes("versions")
 
     async def refresh() -> None:
-        try:
-            versions = await _versions(visit, address)
-        except ApiError as error:
-            if error.signed_out:
-                report(error)
-            return
+        versions, figures = await asyncio.gather(versions_of(visit, address), _figures(visit, work.name))
         shown = [
             version
             for version in versions
             if version["state"] in {"live", "partial", "trial", "published"} and version["percent"]
         ]
-        key = repr(versions)
+        key = repr([versions, figures])
         if key == seen.get("key"):
             return
         seen["key"] = key
@@ -77,7 +75,7 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
                 html(empty_state("Nothing of this strategy is live", "Publish it to begin."))
             for version in shown:
                 with ui.element("div").classes("version"):
-                    html(_version(visit, version))
+                    html(_version(visit, version, figures.get(version["version"], {})))
             earlier = next(
                 (each for each in versions if each["version"] < max((one["version"] for one in shown), default=0)), None
             )
@@ -91,13 +89,13 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
                 ).props("outline").classes("danger start")
 
     seen: dict[str, str] = {}
-    await refresh()
-    ui.timer(REFRESH_S, refresh, immediate=False)
+    await lively(refresh, REFRESH_S)
 
 
-async def _versions(visit: Visit, address: str) -> list[Mapping[str, Any]]:
+async def versions_of(visit: Visit, address: str) -> list[Mapping[str, Any]]:
+    """Newest first, without figures; none of a strategy that was never published."""
     try:
-        found: list[Mapping[str, Any]] = (await visit.api.get(f"{address}/versions"))["versions"]
+        found: list[Mapping[str, Any]] = (await visit.api.get(f"{address}/versions", figures="false"))["versions"]
     except ApiError as error:
         if error.status == 404:
             return []
@@ -105,21 +103,29 @@ async def _versions(visit: Visit, address: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _version(visit: Visit, version: Mapping[str, Any]) -> Markup:
-    figures = version.get("figures") or {}
-    proof = figures.get("time_to_proof_s") or {}
-    states, proven = figures.get("states") or {}, figures.get("confirmed_by") or {}
-    settled = figures.get("deliveries") or 0
-    paths = ", ".join(
-        f"{path_name(path)} {percent(count, sum(proven.values()))}" for path, count in proven.items() if count
-    )
+async def _figures(visit: Visit, name: str) -> Mapping[int, Mapping[str, Any]]:
+    """By version, of what was accepted in the last 24 hours: from roll-ups."""
+    found = await visit.api.get("/v1/stats", by="strategy")
+    return {row["version"]: row for row in found["rows"] if row["strategy"] == name}
+
+
+def _version(visit: Visit, version: Mapping[str, Any], row: Mapping[str, Any]) -> Markup:
+    proof, ends, proven = row.get("time_to_proof") or {}, row.get("ends") or {}, row.get("confirmed") or {}
+    settled = row.get("settled") or 0
+    paths = [
+        join(path_badge(path), " ", percent(count, sum(proven.values())), " ")
+        for path, count in sorted(proven.items(), key=lambda item: -item[1])
+        if count
+    ]
+    segments = spent(row)
     facts = (
         ("Settled", number(settled)),
-        ("Confirmed", percent(figures.get("confirmed", 0), settled)),
-        ("Time to proof", f"{seconds(proof.get('p50'))}, 95 of 100 within {seconds(proof.get('p95'))}"),
-        ("Proven by", paths or "–"),
-        ("Not proven", number(sum(states.get(end, 0) for end in ("exhausted", "expired")))),
-        ("SMS segments", number((figures.get("sms") or {}).get("segments", 0))),
+        ("Confirmed", el("strong", percent(ends.get("confirmed", 0), settled))),
+        ("Not proven", percent(sum(ends.get(end, 0) for end in ("exhausted", "expired")), settled)),
+        ("Opened", percent((row.get("funnel") or {}).get("opened"), settled)),
+        ("Time to proof", f"{seconds(proof.get('p50_s'))}, 95 of 100 within {seconds(proof.get('p95_s'))}"),
+        ("Proven by", el("span", paths or "–", class_="line")),
+        ("SMS segments", f"{number(segments)}, {segments / settled:.3f} a delivery" if settled else "–"),
     )
     by = f" by {version['by'] or 'Pushpath'}"
     return join(

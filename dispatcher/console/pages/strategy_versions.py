@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from dispatcher.console.api import ApiError
 from dispatcher.console.frame import Visit
 from dispatcher.console.ladder import difference
 from dispatcher.console.pages.strategies import audit_entries, audit_table
+from dispatcher.console.pages.strategy_rollout import versions_of
 from dispatcher.console.pieces import badge, card, guarded, html, table
 from dispatcher.console.words import time_tag
 from dispatcher.console.work import Work
@@ -19,13 +19,7 @@ NOW = "text"
 async def versions_tab(visit: Visit, work: Work) -> None:
     """Any two texts against each other; the editor's counts as one."""
     address = f"/v1/strategies/{quote(work.name, safe='')}"
-    try:
-        versions = (await visit.api.get(f"{address}/versions"))["versions"]
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        versions = []
-    entries = await audit_entries(visit, work.name)
+    versions, entries = await asyncio.gather(versions_of(visit, address), audit_entries(visit, work.name))
     with ui.element("div").classes("grid-even"):
         with card("Versions"):
             rows = [

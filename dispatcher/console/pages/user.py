@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
@@ -13,10 +13,13 @@ from dispatcher.console.frame import Visit, page
 from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.pages.deliveries import delivery_address
 from dispatcher.console.pages.test_send import send_form
+from dispatcher.console.pages.user_inbox import inbox_part
+from dispatcher.console.patience import lively
 from dispatcher.console.pieces import badge, card, confirm, done, guarded, html, page_head, path_badge, table
 from dispatcher.console.words import ago, number, percent, seconds, time_tag
 
 REFRESH_S = 4.0
+_LATE, _PAGES = 20, 4
 
 
 @page("/users/{user_id}", title="User", nav="users")
@@ -45,22 +48,24 @@ async def user(visit: Visit) -> None:
                 _unmask(visit, {"device_id": device["device_id"]}, "Show the tokens", bool(device["tokens"]))
     if not profile["devices"]:
         html(el("p", "No device: only SMS can reach this user.", class_="empty-line"), "card")
+    with card("Inbox", "What this user's phones can still pull. Looking here proves nothing."):
+        await inbox_part(visit, user_id)
     with card("Messages of late", "Newest first; each leads to its timeline."):
-        listed = html(await _messages(visit, user_id))
+        listed = html("")
     if visit.operator.may("users"):
         _erasure(visit, user_id)
 
     async def refresh() -> None:
-        try:
-            listed.set_content(await _messages(visit, user_id))
-            for device_id, words in shown:
-                found = await _device(visit, device_id)
-                if found is not None:
-                    words.set_content(_device_words(visit, found))
-        except ApiError:
-            return  # the next round asks again
+        listed.set_content(await _messages(visit, user_id))
 
-    ui.timer(REFRESH_S, refresh, immediate=False)
+    async def refresh_devices() -> None:
+        for device_id, words in shown:
+            found = await _device(visit, device_id)
+            if found is not None:
+                words.set_content(_device_words(visit, found))
+
+    await lively(refresh, REFRESH_S)
+    ui.timer(REFRESH_S, guarded(refresh_devices), immediate=False)
 
 
 def _address(user_id: str) -> str:
@@ -171,8 +176,20 @@ def _from(source: str) -> Markup | str:
     return el("small", f" ({source})", class_="muted") if source not in {"device", "none"} else ""
 
 
+async def _late(visit: Visit, user_id: str) -> list[Mapping[str, Any]]:
+    """The newest few. A page may be short and go on (see ``GET /v1/deliveries``), so it is followed a little."""
+    found: list[Mapping[str, Any]] = []
+    before: str | None = None
+    for _ in range(_PAGES):
+        page_ = await visit.api.get("/v1/deliveries", user_id=user_id, limit=_LATE - len(found), before=before)
+        found += page_["deliveries"]
+        before = page_["next"]
+        if before is None or len(found) >= _LATE:
+            break
+    return found
+
+
 async def _messages(visit: Visit, user_id: str) -> Markup:
-    found = await visit.api.get("/v1/deliveries", user_id=user_id, limit=20)
     rows = [
         (
             el("a", row["message_id"], href=delivery_address(row["message_id"], user_id), class_="mono"),
@@ -182,10 +199,12 @@ async def _messages(visit: Visit, user_id: str) -> Markup:
             path_badge(row.get("confirmed_by")),
             time_tag(row["accepted_at"], visit.zone),
         )
-        for row in found["deliveries"]
+        for row in await _late(visit, user_id)
     ]
     heads = ("Message", "Class", "State", "Proof", "Proven by", "Accepted")
-    return table(heads, rows, caption="Messages of late", empty="Nothing was sent to this user in the time kept.")
+    empty = "Nothing was sent to this user in the time kept."
+    more = el("p", el("a", "All of them →", href=f"/deliveries?{urlencode({'user_id': user_id})}")) if rows else None
+    return join(table(heads, rows, caption="Messages of late", stack=True, empty=empty), more)
 
 
 def _unmask(visit: Visit, whom: Mapping[str, str], words: str, there: bool) -> None:

@@ -86,4 +86,4 @@ def _list(found: Mapping[str, Any], wanted: str) -> Markup:
         onward = urlencode({"query": wanted, "before": found["next"]})
         more = el("p", el("a", "More →", href=f"/users?{onward}"))
     heads = ("User", "Number", "SMS opt-in", "Locale", "Time zone", "Devices")
-    return join(table(heads, rows, caption="Users"), more)
+    return join(table(heads, rows, caption="Users", stack=True), more)

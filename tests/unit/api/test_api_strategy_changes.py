@@ -34,6 +34,11 @@ async def test_versions_stand_beside_what_they_came_to(client: httpx.AsyncClient
     assert until - since == 86_400_000
 
 
+async def test_versions_come_without_figures_where_nobody_wants_to_wait(client: httpx.AsyncClient, core: Any) -> None:
+    (version,) = (await client.get("/v1/strategies/default/versions?figures=false")).json()["versions"]
+    assert (version["figures"], core.windows) == (None, [])
+
+
 @pytest.mark.parametrize("window", ["since=yesterday", "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z"])
 async def test_a_window_must_be_one(client: httpx.AsyncClient, window: str) -> None:
     assert (await client.get(f"/v1/strategies/default/versions?{window}")).status_code == 422
