@@ -5,11 +5,12 @@ the gateway's own CPU time a unit, by its process's accounting, and what that ma
 figures on shared cores say little. Only lateness and the crowd's size are what they are.
 """
 
-import asyncio
 import resource
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from dispatcher.bench.gateway import crowd, lines, polls
 from dispatcher.bench.gateway.lines import Figures
@@ -21,7 +22,7 @@ from dispatcher.embedded.servers import start_servers
 def run(quick: bool = False, *, reference: Reference | None = None) -> dict[str, Any]:
     """All parts; *quick*: a few seconds, for CI. *reference*: alternates with ours over message and ack."""
     figures: Figures = {}
-    theirs = asyncio.run(_measure(quick, reference, figures))
+    theirs = uvloop.run(_measure(quick, reference, figures))
     value = {name: figure for name, (figure, _) in figures.items()}
     targets = {
         "accepts_per_core": (">= 20000/s", value["accepts_per_core"] >= 20_000),

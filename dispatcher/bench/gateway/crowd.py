@@ -140,7 +140,7 @@ async def lateness(url: str, connections: int, rate: int, seconds: float, figure
 
 async def _send(store: HotStore, node: str, connections: int, rate: int, seconds: float) -> int:
     inboxes, bus = RedisInboxes(store), RedisNodeBus(store)
-    step_ns = 2_000_000  # one call for what is due together, as a worker would send it
+    step_ns = 5_000_000  # one call for what is due together, as a worker would send it
     begin = time.monotonic_ns()
     ends = begin + int(seconds * 1e9)
     places = count()
