@@ -230,7 +230,7 @@ async def _seed(settings: Settings, data: Path, ports: Mapping[str, int], kept: 
         await _console_login(stores, data, kept)
         found = ensure_credentials(data / "sandbox", f"http://{HOST}:{ports['fcm']}/token")
         ca_file = str(ensure_certificate(data / "sandbox", HOST).authority.absolute())
-        documents = {
+        documents: dict[DeliveryPath, dict[str, Any]] = {
             DeliveryPath.APNS: {
                 "topic": found.apns.topic,
                 "key_id": found.apns.key_id,
@@ -249,13 +249,26 @@ async def _seed(settings: Settings, data: Path, ports: Mapping[str, int], kept: 
             },
         }
         for path, credentials in documents.items():
-            sealed = stores.sealer.seal(json.dumps(credentials).encode())
-            await stores.apps.set_credentials(APP_ID, path, sealed, now)
+            standing = await stores.apps.credentials(APP_ID, path)
+            if standing is None or _is_the_same_account(stores.sealer.open(standing), credentials):
+                sealed = stores.sealer.seal(json.dumps(credentials).encode())
+                await stores.apps.set_credentials(APP_ID, path, sealed, now)
         await upkeep_turn(stores)
         await reconcile_turn(stores)
         return key
     finally:
         await stores.close()
+
+
+def _is_the_same_account(standing: bytes, simulators: Mapping[str, Any]) -> bool:
+    """Whether stored credentials are the simulator's, whose address may be new; an operator's own stay."""
+
+    def secret(document: Mapping[str, Any]) -> Any:
+        account = document.get("service_account") or {}
+        account = json.loads(account) if isinstance(account, str) else account
+        return document.get("key_pem") or document.get("auth_token") or account.get("private_key")
+
+    return bool(secret(json.loads(standing)) == secret(simulators))
 
 
 async def _console_login(stores: "Stores", data: Path, kept: dict[str, str]) -> None:
