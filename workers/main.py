@@ -24,8 +24,7 @@ def run_worker(settings: Settings, metrics: Metrics, *, queues: Sequence[str], c
     register_tasks(app, runtime)
 
     def stopping(**_: object) -> None:
-        if runtime.opened:
-            runtime.drains.stopping = True
+        runtime.begin_stop()
 
     def stopped(**_: object) -> None:
         runtime.stop()

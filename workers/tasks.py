@@ -63,7 +63,7 @@ def register_tasks(app: Celery, runtime: Runtime) -> None:
 
     @app.task(name=names.FIGURES)  # type: ignore[untyped-decorator]
     def figures() -> None:
-        runtime.run(figures_turn(runtime.stores), 10 * _MINUTE_S)
+        runtime.run(_figures(runtime), 10 * _MINUTE_S)
 
     @app.task(name=names.UPKEEP)  # type: ignore[untyped-decorator]
     def upkeep() -> None:
@@ -72,6 +72,10 @@ def register_tasks(app: Celery, runtime: Runtime) -> None:
 
 async def _webhooks(runtime: Runtime) -> None:
     await runtime.webhooks.turn()
+
+
+async def _figures(runtime: Runtime) -> None:
+    await figures_turn(runtime.stores)
 
 
 async def _clear(runtime: Runtime) -> None:
