@@ -6,7 +6,7 @@ import click
 
 from dispatcher.cli.admin import apps, doctor, keys
 from dispatcher.cli.bench import bench
-from dispatcher.cli.client import device, send
+from dispatcher.cli.client import device, send, templates, webhooks
 from dispatcher.cli.credentials import credentials
 from dispatcher.cli.demo import demo
 from dispatcher.cli.operators import operators
@@ -27,7 +27,7 @@ def pushpath() -> None:
 
 
 _COMMANDS = (up, demo, send, device, api, gateway, worker, schedule, sandbox, migrate, apps, keys, credentials, doctor)
-for command in (*_COMMANDS, console, operators, secret, strategies, bench):
+for command in (*_COMMANDS, console, operators, secret, strategies, templates, webhooks, bench):
     pushpath.add_command(command)
 
 

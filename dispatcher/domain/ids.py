@@ -118,7 +118,10 @@ class IdKey:
             return None
         ref = DeliveryRef(int(delivery_id[:16], 16), int(delivery_id[16:20], 16))
         tag = bytes.fromhex(delivery_id[20:])
-        return ref if any(compare_digest(tag, _address_tag(key, ref, app, user_id)) for key in self._keys) else None
+        for key in self._keys:
+            if compare_digest(tag, _address_tag(key, ref, app, user_id)):
+                return ref
+        return None
 
     def read_attempt(self, attempt_id: str, app: str, user_id: str) -> AttemptRef | None:
         """The attempt behind *attempt_id*, or None where it is none of this app and user."""

@@ -17,6 +17,7 @@ import pytest
 from dispatcher.embedded.errors import LaunchError
 from dispatcher.embedded.places import DataDirectory
 from dispatcher.embedded.upfile import read_up_file
+from tests.collector import Collector, collecting
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 100.0
@@ -101,5 +102,20 @@ def up() -> Iterator[RunningUp]:
     try:
         with running_up(parent) as running:
             yield running
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[tuple[RunningUp, Collector]]:
+    """Another one, which tells a collector of ours its traces, and webhooks of this machine what happens."""
+    parent = Path(tempfile.mkdtemp(prefix="pushpath-watched-"))
+    parent.chmod(0o711)
+    try:
+        with (
+            collecting() as collector,
+            running_up(parent, PUSHPATH_OTLP_ENDPOINT=collector.url, PUSHPATH_WEBHOOK_PRIVATE_TARGETS="true") as up,
+        ):
+            yield up, collector
     finally:
         shutil.rmtree(parent, ignore_errors=True)

@@ -1,18 +1,15 @@
 """Traces through real processes: every `pushpath` of an `up` tells a real collector, decoded from its protobuf."""
 
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.collector import Collector, Told, collecting
-from tests.e2e.conftest import RunningUp, running_up
+from tests.collector import Collector, Told
+from tests.e2e.conftest import RunningUp
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(240)]
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -28,25 +25,17 @@ rules:
 """
 
 
-@pytest.fixture(scope="module")
-def traced() -> Iterator[tuple[RunningUp, Collector]]:
-    parent = Path(tempfile.mkdtemp(prefix="pushpath-traces-"))
-    parent.chmod(0o711)
-    try:
-        with collecting() as collector, running_up(parent, PUSHPATH_OTLP_ENDPOINT=collector.url) as up:
-            yield up, collector
-    finally:
-        shutil.rmtree(parent, ignore_errors=True)
+@pytest.fixture
+def traced(watched: tuple[RunningUp, Collector]) -> tuple[RunningUp, Collector]:
+    return watched
 
 
-@pytest.fixture(scope="module")
-def backend(traced: tuple[RunningUp, Collector]) -> Iterator[httpx.Client]:
-    document = traced[0].document
+@pytest.fixture
+def backend(watched: tuple[RunningUp, Collector]) -> Iterator[httpx.Client]:
+    document = watched[0].document
     headers = {"authorization": f"Bearer {document['api_key']}"}
     with httpx.Client(base_url=document["api_url"], headers=headers, trust_env=False) as client:
         yield client
-    control = document["sandbox"]["control_url"]
-    httpx.delete(f"{control}/control/sms", trust_env=False)
 
 
 def person(backend: httpx.Client, user_id: str) -> None:
