@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from dispatcher.bootstrap import Stores
 from dispatcher.carrier_desk import take_callback, take_inbound
-from dispatcher.domain.clock import SECOND, Clock, Millis
+from dispatcher.domain.clock import DAY, SECOND, Clock, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
 from dispatcher.domain.paths import Path
@@ -225,6 +225,9 @@ class ReceiveDesk:
 
     async def passed(self, app: str, user_id: str, device_id: str, delivery_ids: Sequence[str], now: Millis) -> None:
         await self._core.puller.passed(app, user_id, device_id, delivery_ids, now)
+
+    def greeted(self, app: str, device_id: str, now: Millis) -> None:
+        self._core.receiver.sightings.note(app, device_id, now, again=DAY)
 
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         attempts = [frame.attempt_id for frame in frames if frame.attempt_id]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from dispatcher.domain.clock import Millis
+from dispatcher.domain.clock import DAY, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
@@ -151,6 +151,8 @@ class Openings:
             for device in profile.devices:
                 if device.device_id == identity.device_id:
                     if device.epoch == identity.epoch:
+                        if desk.now - device.last_seen >= DAY:
+                            desk.receive.greeted(identity.app, identity.device_id, desk.now)
                         return profile
                     line.farewell(CloseCode.MOVED, "moved")
                     return None

@@ -53,6 +53,10 @@ class Books:
         self.calls = 0
         self.fail = 0
         self.on_proof: Callable[[str, str, str], None] | None = None
+        self.seen: list[tuple[str, str]] = []
+
+    def greeted(self, app: str, device_id: str, now: Millis) -> None:
+        self.seen.append((app, device_id))
 
     async def acknowledge(
         self, app: str, user_id: str, device_id: str, items: Sequence[Acknowledged], *, via: Path | None, now: Millis

@@ -1,4 +1,5 @@
-"""Who was heard of: receipts and pulls keep a device's tokens from going stale. At most a write an hour a device.
+"""Who was heard of: receipts, pulls and hellos keep a device's tokens from going stale. At most a write an hour a
+device, and one a day for its hellos.
 
 Failure policy: best effort. What could not be written is noted again with the device's next sign of life.
 """
@@ -26,10 +27,10 @@ class Sightings:
         self._waiting: dict[str, set[str]] = defaultdict(set)
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, app: str, device_id: str, now: Millis) -> None:
-        """A device gave a sign of life. Never waits."""
+    def note(self, app: str, device_id: str, now: Millis, *, again: Millis = AGAIN) -> None:
+        """A device gave a sign of life; nothing is done where it gave one within *again*. Never waits."""
         noted = self._noted.get((app, device_id))
-        if noted is not None and now - noted < AGAIN:
+        if noted is not None and now - noted < again:
             return
         if len(self._noted) >= REMEMBERED:
             self._noted.clear()

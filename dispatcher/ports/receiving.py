@@ -64,6 +64,9 @@ class ReceiveDoor(Protocol):
     async def passed(self, app: str, user_id: str, device_id: str, delivery_ids: Sequence[str], now: Millis) -> None:
         """Deliveries that a device's cursor newly covered: delivered, by path ``poll``."""
 
+    def greeted(self, app: str, device_id: str, now: Millis) -> None:
+        """A device that was not seen for a day said hello: its tokens are no stale ones. Never waits."""
+
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         """``msg`` and ``wake`` frames whose device is not on this node any more: their step is known to have failed."""
 

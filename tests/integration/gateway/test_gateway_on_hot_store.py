@@ -51,6 +51,9 @@ class Door:
         self.proven += delivery_ids
         await self.inboxes.mark(app, user_id, list(delivery_ids), Proof.DELIVERED)
 
+    def greeted(self, app: str, device_id: str, now: Millis) -> None:
+        return
+
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         return
 

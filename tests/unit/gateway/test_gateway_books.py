@@ -85,6 +85,9 @@ class Door:
             raise ConnectionError
         self.passed_ids += delivery_ids
 
+    def greeted(self, app: str, device_id: str, now: int) -> None:
+        return
+
     async def undelivered(self, frames: Any) -> None:
         return
 

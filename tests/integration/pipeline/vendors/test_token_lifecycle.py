@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.core import ReceiveDesk
 from dispatcher.domain.clock import DAY, SECOND
 from dispatcher.domain.paths import Path
 from workers.chores import stale_turn
@@ -113,15 +114,18 @@ async def test_tokens_of_devices_that_nobody_heard_of_rest_until_they_register_a
     await vendors.phone("li", "android", Path.FCM, "li-token")
     await vendors.phone("wang", "iphone", Path.APNS, OLD)
     await vendors.phone("zhao", "chatty", Path.FCM, "zhao-token")
+    await vendors.phone("chen", "greeter", Path.FCM, "chen-token")
     world.now += 29 * DAY
     await world.dispatch("m0", "zhao")
     await world.receipt("m0", "zhao", "chatty")
+    ReceiveDesk(world.core).greeted("im", "greeter", world.now)
     await world.core.receiver.sightings.write()
     world.now += 2 * DAY
     assert await stale_turn(world.stores) == 1
     assert await vendors.states("li") == {"li-token": "stale"}
     assert await vendors.states("wang") == {OLD: "active"}
     assert await vendors.states("zhao") == {"zhao-token": "active"}
+    assert await vendors.states("chen") == {"chen-token": "active"}
     await world.dispatch("m1", "li")
     await world.work()
     assert await vendors.requests("fcm") == []
