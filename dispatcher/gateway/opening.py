@@ -219,14 +219,18 @@ class Openings:
                 elif previous.line is not Attachment.LOST:
                     elsewhere.setdefault(previous.node, []).append(replaced(session.app, session.user_id, previous))
         if elsewhere:
-            await desk.bus.send(elsewhere)
+            desk.chores.start("replaced", lambda: desk.bus.send(elsewhere))
         if doubted:
             await self._look_again(doubted)
 
     async def _look_again(self, doubted: Sequence[tuple[Taking, Catchup]]) -> None:
         """The profile changed between look and line, or the store let go of it."""
         asked = [(taking.line, taking.hailed) for taking, _ in doubted if taking.hailed is not None]
-        profiles = await self._profiles(asked)
+        try:
+            profiles = await self._profiles(asked)
+        except Exception:  # noqa: BLE001 - logged and answered there
+            self._failed("bindings could not be looked up again", [line for line, _ in asked])
+            return
         now = self._desk.clock()
         for taking, page in doubted:
             line, hailed = taking.line, taking.hailed

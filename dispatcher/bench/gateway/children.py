@@ -55,6 +55,7 @@ def token(number: int) -> str:
 async def bind_all(store: HotStore, count: int) -> None:
     """Puts the profiles of the first *count* users into the hot store."""
     profiles = RedisProfiles(store, _nobody)
+    now = system_clock()
     for start in range(0, count, 1_000):
         await profiles.put(
             [
@@ -62,7 +63,7 @@ async def bind_all(store: HotStore, count: int) -> None:
                     app=APP,
                     user_id=user(number),
                     rev=1,
-                    devices=(Device(device_id=device(number), epoch=1, platform=Platform.ANDROID),),
+                    devices=(Device(device_id=device(number), epoch=1, platform=Platform.ANDROID, last_seen=now),),
                 )
                 for number in range(start, min(start + 1_000, count))
             ]
@@ -93,6 +94,9 @@ class Door:
 
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         """Nobody counts them here."""
+
+    def greeted(self, app: str, device_id: str, now: Millis) -> None:
+        """Nobody asks when a device was here last."""
 
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         """Nobody leaves here."""

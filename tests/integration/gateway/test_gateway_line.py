@@ -12,6 +12,7 @@ from dispatcher.domain.delivery import Proof
 from dispatcher.gateway.rehearsal import APP
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.presence import Line
+from dispatcher.protocol.wire import TEXT, encode_frame
 
 
 async def line_of(stage: Any, user_id: Any = "li") -> Any:
@@ -376,6 +377,45 @@ async def test_two_nodes_that_hold_one_device_know_the_newest_and_take_acks_from
     assert (presence.node, presence.line) == (other.desk.node, Line.ONLINE)
     third = await stage.world.dispatch("li", "m3")
     assert (await new.hear())["delivery_id"] == third
+
+
+async def test_a_bus_that_does_not_answer_takes_nobodys_line(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = await stage.gateway()
+    await (await stage.phone()).hear_until("caught_up")
+
+    async def broken(_frames: Any) -> None:
+        raise ConnectionError("no bus")
+
+    monkeypatch.setattr(stage.world.bus, "send", broken)
+    phone = await stage.phone(token=stage.world.token("li", "phone-1"), gateway=other)
+    await phone.hear_until("caught_up")
+    await stage.settled()
+    assert other.counters["store_faults"] == 1
+    await phone.say(t="ping")
+    assert (await phone.hear())["t"] == "pong"
+
+
+async def test_profiles_that_cannot_be_read_again_send_away_only_whom_they_concern(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = [await stage.world.bind(user, device) for user, device in (("li", "phone-1"), ("wang", "phone-2"))]
+    look = stage.world.inboxes.catch_up_many
+
+    async def broken(*_args: Any) -> None:
+        raise ConnectionError("no store")
+
+    async def meanwhile(*args: Any) -> Any:
+        await stage.world.bind("li", "phone-9")  # li's profile changes between look and line
+        monkeypatch.setattr(stage.world.profiles, "get", broken)
+        return await look(*args)
+
+    sockets = [await stage.socket() for _ in tokens]
+    monkeypatch.setattr(stage.world.inboxes, "catch_up_many", meanwhile)
+    for socket, token in zip(sockets, tokens, strict=True):
+        socket.transport.write(encode_frame(TEXT, json.dumps({"t": "hello", "token": token}).encode(), b"abcd"))
+    li, wang = [json.loads(await socket.recv()) for socket in sockets]
+    assert (li["t"], li["code"]) == ("bye", "unavailable")
+    assert wang["t"] == "welcome"
 
 
 async def test_messagepack_says_the_same(stage: Any) -> None:
