@@ -95,9 +95,6 @@ class Door:
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         """Nobody counts them here."""
 
-    def greeted(self, app: str, device_id: str, now: Millis) -> None:
-        """Nobody asks when a device was here last."""
-
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         """Nobody leaves here."""
 
