@@ -68,8 +68,8 @@ async def reconcile_turn(stores: Stores) -> None:
     async def stamp(epoch: int) -> None:
         await stores.hot.client.set(stores.hot.key("epoch"), epoch)
 
-    if await rebuild_if_lost(stores.parts, stores.epochs, stamp, now):
-        return
+    await rebuild_if_lost(stores.parts, stores.epochs, stamp, now)
+    # also after a loss: what was admitted a moment before it, and not marked yet, is in no open home
     async with stores.locks.hold("reconcile", MINUTE) as lease:
         if lease is not None:
             await reconcile(stores.parts, now)

@@ -41,6 +41,7 @@ from workers.chores import reconcile_turn, upkeep_turn
 USERS = 10_000
 TAIL = 20  #: one in so many gets no receipt on its first path
 _LANE = Lane.INTERACTIVE
+_REGISTERED_AT_ONCE = 16
 
 
 class _Taker:
@@ -110,8 +111,10 @@ class Bench:
         await upkeep_turn(stores)
         await reconcile_turn(stores)
         await stores.apps.create_app(App(app_id=self._app, name=self._app), now)
-        for number in range(users):
-            await stores.directory.register(_registration(self._app, number, now), now)
+        for start in range(0, users, _REGISTERED_AT_ONCE):
+            numbers = range(start, min(start + _REGISTERED_AT_ONCE, users))
+            registrations = [_registration(self._app, number, now) for number in numbers]
+            await asyncio.gather(*(stores.directory.register(one, now) for one in registrations))
         for start in range(0, users, 500):
             names = [f"u{number}" for number in range(start, min(start + 500, users))]
             await self._parts.profiles.get(self._app, names)

@@ -7,6 +7,7 @@ RFC 3339 text or an aware ``datetime``.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Millis = int
 Clock = Callable[[], Millis]
@@ -36,6 +37,7 @@ def from_datetime(moment: datetime) -> Millis:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
+@lru_cache(maxsize=256)  # a batch's moments are the same few
 def rfc3339(at: Millis) -> str:
     """RFC 3339 with milliseconds, in UTC."""
     return to_datetime(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")

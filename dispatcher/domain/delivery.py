@@ -5,8 +5,9 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.paths import Path
@@ -109,8 +110,7 @@ def move(phase: Phase, event: Event) -> Phase:
         raise IllegalTransition(f"{phase.name} knows no {event.name}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Struct, frozen=True, gc=False):
     """Position of a track on its ladder."""
 
     step: int
@@ -118,8 +118,7 @@ class Cursor:
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackState:
+class TrackState(Struct, frozen=True, kw_only=True, gc=False):
     """One device's way through its ladder."""
 
     proof: Proof
@@ -140,8 +139,7 @@ class TrackState:
         return self.is_proven or self.cursor.phase in {Phase.PARKED, Phase.DONE}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryState:
+class DeliveryState(Struct, frozen=True, kw_only=True, gc=False):
     """One message for one user."""
 
     end: End

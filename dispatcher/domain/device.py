@@ -50,6 +50,10 @@ class PushToken(Struct, frozen=True, array_like=True, kw_only=True):
         return f"PushToken({self.path}, {self.kind}, {self.masked}, {self.state})"
 
 
+def _rank(token: PushToken) -> tuple[bool, Millis]:
+    return token.kind == VOIP, token.registered_at
+
+
 class Device(Struct, frozen=True, array_like=True, kw_only=True):
     """One install of the app, bound to a user under ``epoch``; the epoch rises with every change of user."""
 
@@ -67,11 +71,13 @@ class Device(Struct, frozen=True, array_like=True, kw_only=True):
 
     def token(self, path: Path, *, call: bool = False) -> PushToken | None:
         """The newest active token for *path*: for a call the one that rings, where there is one; never for others."""
-        found = [token for token in self.tokens if token.path is path and token.state is TokenState.ACTIVE]
-        ringing = [token for token in found if token.kind == VOIP]
-        if ringing:
-            found = ringing if call else [token for token in found if token.kind != VOIP]
-        return max(found, key=lambda token: token.registered_at, default=None)
+        newest: PushToken | None = None
+        for token in self.tokens:
+            if token.path is not path or token.state is not TokenState.ACTIVE or (token.kind == VOIP and not call):
+                continue
+            if newest is None or _rank(token) > _rank(newest):
+                newest = token
+        return newest
 
     @property
     def vendor_path(self) -> Path | None:

@@ -17,6 +17,8 @@ from hashlib import blake2b
 from hmac import compare_digest
 from uuid import UUID
 
+from msgspec import Struct
+
 from dispatcher.domain.clock import Clock, Millis, day_of, system_clock
 from dispatcher.domain.keyring import Keyring, keyring_of
 from dispatcher.domain.paths import PATH_BY_LETTER, Path
@@ -60,16 +62,14 @@ def home_day(home: int) -> int:
     return day_of(home_created(home))
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRef:
+class DeliveryRef(Struct, frozen=True, gc=False):
     """Where a delivery lives: its home and its place in it."""
 
     home: int
     place: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRef:
+class AttemptRef(Struct, frozen=True, gc=False):
     """One attempt: a delivery's track, step and try. ``path`` None: pulled from the inbox."""
 
     delivery: DeliveryRef

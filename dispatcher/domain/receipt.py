@@ -1,6 +1,6 @@
 """Later evidence: from the device itself, or from a carrier."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Proof
@@ -11,8 +11,7 @@ EVENTS = {"delivered": Proof.DELIVERED, "displayed": Proof.DISPLAYED, "opened": 
 EVENT_NAMES = {proof: name for name, proof in EVENTS.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Struct, frozen=True, kw_only=True, gc=False):
     """One piece of evidence about one delivery.
 
     ``via``: the path whose attempt it proves; None: the latest attempt's (``inferred``, not learned from).

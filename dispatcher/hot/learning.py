@@ -132,11 +132,11 @@ class RedisLearning:
         missing = [user_id for user_id in user_ids if user_id not in found]
         if missing:
             loaded = await self._archive.load(app, [f"u:{user_id}" for user_id in missing])
-            pipe = self._store.client.pipeline(transaction=False)
+            kept: list[Any] = [EXPIRY_S, NOTHING_EXPIRY_S]
             for user_id in missing:
                 value = found[user_id] = loaded.get(f"u:{user_id}", _NOTHING)
-                pipe.set(self._key(app, user_id), value, ex=EXPIRY_S if value else NOTHING_EXPIRY_S, nx=True)
-            await pipe.execute()
+                kept.append(value)
+            await self._store.run("learning_keep", [self._key(app, one) for one in missing], kept, state=False)
         return {user_id: _user(value) for user_id, value in found.items() if value}
 
     async def _read_segments(self, app: str) -> dict[str, History]:

@@ -1,8 +1,8 @@
 """Archiving: settled deliveries into the ledger, in columns."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.delivery import dominant

@@ -5,9 +5,11 @@ Order ledger, inbox, admit: what fails after the commit is repaired by the recon
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from secrets import randbits
+
+from msgspec import Struct
 
 from dispatcher.domain.clock import Millis, rfc3339
 from dispatcher.domain.ids import DeliveryRef, make_home
@@ -29,13 +31,12 @@ class Conflict(Exception):
     """The message id is taken by other content."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addressed:
+class Addressed(Struct, frozen=True, kw_only=True, gc=False):
     """A request with its recipients found."""
 
     request: DispatchRequest
     user_ids: tuple[str, ...]
-    device_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    device_ids: dict[str, tuple[str, ...]] = {}
 
 
 class Acceptor:
@@ -124,8 +125,11 @@ class Acceptor:
         if fresh and not scheduled:
             await self._admit(home, app, lane, place, fresh, now)
         self._parts.telemetry.gathered("accept", len(items))
+        amounts: Counter[str] = Counter()
         for submission in fresh:
-            self._parts.telemetry.accepted(submission.message.klass, len(submission.user_ids))
+            amounts[submission.message.klass] += len(submission.user_ids)
+        for klass, amount in amounts.items():
+            self._parts.telemetry.accepted(klass, amount)
         return [_answer(one, verdict) for one, verdict in zip(submissions, verdicts, strict=True)]
 
     async def _admit(

@@ -1,6 +1,6 @@
 """Archiving: journal and settled deliveries to the ledger in bulk, hot keys dropped. Every step may be repeated."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Protocol
@@ -147,9 +147,12 @@ def describe_tracks(state: DeliveryState, plan: DeliveryPlan | None) -> list[dic
 
 
 def _count(rows: Sequence[SettledDelivery], parts: Parts) -> None:
-    for row in rows:
-        parts.telemetry.settled(row.klass, row.end.name.lower(), 1)
+    ends = Counter([(row.klass, row.end) for row in rows])
+    proven = [row for row in rows if row.confirmed_by is not None and row.confirmed_at is not None]
+    for (klass, end), count in ends.items():
+        parts.telemetry.settled(klass, end.name.lower(), count)
+    for (klass, path), count in Counter([(row.klass, row.confirmed_by) for row in proven]).items():
+        parts.telemetry.confirmed(klass, path, count)
+    for row in proven:
         if row.confirmed_by is not None and row.confirmed_at is not None:
-            seconds = max(row.confirmed_at - row.accepted_at, 0) / SECOND
-            parts.telemetry.confirmed(row.klass, row.confirmed_by)
-            parts.telemetry.proof_took(row.confirmed_by, seconds)
+            parts.telemetry.proof_took(row.confirmed_by, (row.confirmed_at - row.accepted_at) / SECOND)

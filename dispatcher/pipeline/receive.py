@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, Phase, Proof
@@ -22,8 +23,7 @@ LAG_LIMIT: Millis = 2 * SECOND
 HOLD_AFTER_LAG: Millis = 20 * SECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tagged:
+class Tagged(Struct, frozen=True, kw_only=True, gc=False):
     """A receipt with whose it is and when it came."""
 
     app: str
@@ -78,7 +78,7 @@ class Receiver:
             item = one.item
             attempt = self._parts.ids.read_attempt(item.attempt_id, one.app, one.user_id) if item.attempt_id else None
             ref = attempt.delivery if attempt else None
-            if item.delivery_id:
+            if item.delivery_id and (attempt is None or not _names(item.attempt_id, item.delivery_id)):
                 ref = self._parts.ids.read_delivery(item.delivery_id, one.app, one.user_id)
             if ref is None and item.message_id and not item.delivery_id:
                 by_message[one.app, one.user_id].append(item.message_id)
@@ -164,7 +164,8 @@ class Receiver:
                 continue
             if one.item.device_id is not None:
                 self.sightings.note(one.app, one.item.device_id, now)
-            delivery_id = self._parts.ids.delivery_id(receipt.delivery, one.app, one.user_id)
+            # as the phone knows it, and so its inbox
+            delivery_id = one.item.delivery_id or self._parts.ids.delivery_id(receipt.delivery, one.app, one.user_id)
             marks[one.app, one.user_id, receipt.event].append(delivery_id)
             if result.new:
                 place = receipt.delivery.place
@@ -243,6 +244,11 @@ def _seen(receipt: Receipt, applied: Applied) -> Seen:
         attempted_at=applied.attempted_at,
         confirmed=applied.confirmed,
     )
+
+
+def _names(attempt_id: str | None, delivery_id: str) -> bool:
+    """Whether an attempt id says the very delivery id beside it: its tag is checked then."""
+    return attempt_id is not None and attempt_id.partition("-")[0] == delivery_id
 
 
 def _own_delivery(message: StoredMessage | None, user_id: str) -> DeliveryRef | None:

@@ -4,7 +4,8 @@ Fails closed: without a reservation nothing is sent. Silence is trusted only whi
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import Cursor, End, Event, Phase, move

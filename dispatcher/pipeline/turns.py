@@ -1,8 +1,10 @@
 """What a track does next: the engine's turn, turned into a cursor and a wave. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from dispatcher.domain.clock import SECOND, Millis, round_up_due
 from dispatcher.domain.delivery import TRANSITIONS, Cursor, Event, Proof, move
@@ -22,8 +24,7 @@ from strategies.ladder import Ladder, Reason, Skip, unpack_ladder
 LOOK_AGAIN: Millis = 5 * SECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """Where a track goes: the cursor to write, and the queue and moment at which it is looked at again."""
 
     after: Cursor

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Cursor, DeliveryState, End, Phase, Proof
 from dispatcher.domain.ids import DeliveryRef
@@ -20,8 +22,7 @@ from dispatcher.domain.receipt import Receipt
 NO_TRACK = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Struct, frozen=True, gc=False):
     """Who consumes a wave: ``plan``, ``sweep``, or a path; and in which lane."""
 
     name: str
@@ -31,8 +32,7 @@ class Queue:
         return f"{self.name}.{self.lane}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
+class Recipient(Struct, frozen=True, kw_only=True, gc=False):
     """One delivery as admitted: its place, which message of the home, for whom, and where in their inbox."""
 
     place: int
@@ -68,8 +68,7 @@ class Ended:
     confirmed_at: Millis | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(Struct, frozen=True, gc=False):
     """References that travel together: one home, one cursor, many (place, track)."""
 
     home: int
@@ -102,8 +101,7 @@ class Contents:
     plans: Mapping[int, DeliveryPlan]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(Struct, frozen=True, kw_only=True, gc=False):
     """One track's step forward, by compare-and-set on ``before``."""
 
     place: int
@@ -116,8 +114,7 @@ class Move:
     attempted_at: Millis | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True, gc=False):
     """One delivery's plan and the cursors its tracks start from."""
 
     place: int
@@ -126,8 +123,7 @@ class Planned:
     untils: Sequence[Proof]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wave:
+class Wave(Struct, frozen=True, kw_only=True, gc=False):
     """Members due together on one queue."""
 
     queue: Queue
@@ -161,8 +157,7 @@ class Settled:
     late: int = 0  #: attempts that left after proof was applied (invariant 4)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class Applied(Struct, frozen=True, kw_only=True, gc=False):
     """What one receipt did. ``known`` False: no such delivery here (archived, or of another life)."""
 
     known: bool

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import DeliveryRef
@@ -27,8 +29,7 @@ class Verdict(StrEnum):
     CONFLICT = "conflict"  #: same id, other content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(Struct, frozen=True, kw_only=True, gc=False):
     """One message on its way into the ledger: its recipients take consecutive places from ``place``."""
 
     message: Message
@@ -42,8 +43,7 @@ class Submission:
     due: Millis  #: when to plan it: now, or not_before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
+class Acceptance(Struct, frozen=True, kw_only=True, gc=False):
     """The ledger's word on one submission; for a duplicate, that of the first."""
 
     verdict: Verdict
@@ -53,8 +53,7 @@ class Acceptance:
     recipients: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredMessage:
+class StoredMessage(Struct, frozen=True, kw_only=True, gc=False):
     """A message as the ledger holds it."""
 
     message: Message
@@ -84,8 +83,7 @@ class StoredHome:
     erased: frozenset[int] = frozenset()  #: places of users who were erased since
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettledDelivery:
+class SettledDelivery(Struct, frozen=True, kw_only=True, gc=False):
     """One settled delivery on its way into the ledger."""
 
     ref: DeliveryRef

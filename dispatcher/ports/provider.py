@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import PushToken
 from dispatcher.domain.message import Message
@@ -24,8 +26,7 @@ class Limits:
     deadline_ms: Millis  #: of one request; a claim's lease is twice this
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True, gc=False):
     """One try of one step, with all a provider needs and nothing else."""
 
     attempt_id: str

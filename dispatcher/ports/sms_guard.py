@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from dispatcher.domain.clock import Millis
 
 
@@ -50,8 +52,7 @@ class Sharer:
     at: Millis
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmsRequest:
+class SmsRequest(Struct, frozen=True, kw_only=True):
     """What is asked for. ``number_hash``: keyed, so the ledger never shows a number."""
 
     app: str

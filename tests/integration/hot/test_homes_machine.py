@@ -6,7 +6,7 @@ is open stands in some wave (invariant 2).
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from dispatcher.domain.delivery import Cursor, End, Event, IllegalTransition, Phase, Proof, TrackState, move, sms_due
 from dispatcher.domain.ids import DeliveryRef, device_hash, make_home

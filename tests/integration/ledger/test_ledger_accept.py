@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY, MINUTE
@@ -104,7 +103,7 @@ async def test_a_row_that_cannot_be_stored_fails_alone(
 
 
 def msgspec_replace(one: Submission, **changes: object) -> Submission:
-    return replace(one, message=msgspec.structs.replace(one.message, **changes))
+    return replace(one, message=replace(one.message, **changes))
 
 
 async def test_an_id_is_free_again_after_seven_days(engine: AsyncEngine, submit: Submit) -> None:

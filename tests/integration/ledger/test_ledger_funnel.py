@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from importlib.resources import as_file, files
 from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from msgspec.structs import replace
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 

@@ -1,8 +1,8 @@
 """Accepted messages: found, recalled, handed out for admission and for rebuilding."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY

@@ -1,9 +1,9 @@
 """The SMS guard: one SMS a message and user, and never a segment above the budget."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY, MINUTE
@@ -26,7 +26,7 @@ REQUEST = SmsRequest(
 
 def request(number: int, **changes: object) -> SmsRequest:
     """The *number*-th message, to the same user unless *changes* says otherwise."""
-    return replace(REQUEST, message_id=f"m{number}", attempt_id=f"a{number}", **changes)  # type: ignore[arg-type]
+    return replace(REQUEST, message_id=f"m{number}", attempt_id=f"a{number}", **changes)
 
 
 async def test_a_message_and_user_get_one_sms(engine: AsyncEngine) -> None:

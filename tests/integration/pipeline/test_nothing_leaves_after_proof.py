@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from dispatcher.domain.clock import HOUR, MINUTE, SECOND
@@ -156,7 +157,7 @@ async def test_a_device_token_of_before_the_move_is_worth_nothing(world: Any) ->
     back = await world.stores.directory.bind("im", "p1", "li", world.now)
     await world.core.rebound("im", "p1", back)
     assert not await world.core.is_bound(identity)
-    assert await world.core.is_bound(replace(identity, epoch=back.epoch))
+    assert await world.core.is_bound(msgspec.structs.replace(identity, epoch=back.epoch))
 
 
 async def test_frames_carry_the_epoch_and_the_session_they_were_made_for(world: Any) -> None:
