@@ -114,6 +114,12 @@ async def test_the_second_carrier_takes_what_the_first_cannot_and_both_are_heard
         await world.core.sms_callback("twilio", attempt, callback)
     await world.core.sms_callback("http", attempt, callback)
     assert [(await world.state(message))["state"] for message in ("m1", "m2")] == ["confirmed", "confirmed"]
+    # every process of the app knows who rests
+    shown = next(
+        one for one in await world.core.operations.providers("im", world.now - 4 * SECOND) if one.path is Path.SMS
+    )
+    rests = {carrier.name: carrier.rest and carrier.rest.reason for carrier in shown.carriers}
+    assert rests == {"http": "transport_connect", "twilio": None}
 
 
 async def test_a_lost_answer_is_looked_up_by_the_words_that_left(vendors: Any) -> None:
