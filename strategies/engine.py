@@ -30,6 +30,7 @@ _CLASS = INDEX["message.class"]
 _PRESENCE = INDEX["device.presence"]
 _RECONNECTING = INDEX["device.reconnecting_s"]
 _QUIET = INDEX["user.in_quiet_hours"]
+_SMS_LEFT = INDEX["budget.sms_left"]
 
 _IMPATIENT = frozenset({"call", "otp"})
 """Classes that do not wait out the grace of a reconnecting device."""
@@ -60,7 +61,8 @@ def shape_for(facts: Row, strategy: Strategy) -> tuple[int, Shape, Waits]:
     index = strategy.first_match(facts)
     rule = strategy.rules[index]
     lost = facts[_PRESENCE] == "reconnecting" and past_grace(facts, strategy.document.grace_ms)
-    shapes = rule.shapes[(1 if lost else 0) + (2 if rule.has_sms and budget_gone(facts) else 0)]
+    gone = rule.has_sms and facts[_SMS_LEFT] is not None and budget_gone(facts)
+    shapes = rule.shapes[(1 if lost else 0) + (2 if gone else 0)]
     key = rule.pick_shape(facts)
     shape = shapes.get(key)
     if shape is None:
@@ -157,10 +159,9 @@ def _waits(learned: tuple[LearnedWait, ...], facts: Row) -> Waits:
             waits.append(None)
         elif (slowest_ms := slowest_s * 1000) >= most_ms:
             waits.append(most_ms)
-        elif slowest_ms <= least_ms:
-            waits.append(min(round_wait(least_ms), most_ms))
         else:
-            waits.append(min(round_wait(int(slowest_ms)), most_ms))
+            wait_ms = round_wait(least_ms if slowest_ms <= least_ms else int(slowest_ms))
+            waits.append(min(most_ms, wait_ms))
     return tuple(waits)
 
 

@@ -23,6 +23,7 @@ from strategies.trees import Call, Const, Items, Name, Tree, decode_tree, names_
 _FAULT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '([^']*)'")
+_TOO_DEEP = "the expression nests too deep: write at most 32 levels, or two rules"
 _MACROS = frozenset({"has", "all", "exists", "exists_one", "map", "filter"})
 _COMPARISONS = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in"})
 
@@ -108,11 +109,9 @@ def _faults(answer: str, text: str) -> tuple[ExpressionFault, ...]:
     if macro is not None:  # what CEL says about the macro's own variable would only confuse
         return (ExpressionFault(1, max(text.find(macro), 0) + 1, _macro_words(macro)),)
     if not found:
-        return (
-            ExpressionFault(
-                1, 1, f"the expression nests too deep: write at most 32 levels, or two rules ({answer[:60]})"
-            ),
-        )
+        deep = "recursion limit" in answer
+        words = _TOO_DEEP if deep else f"CEL cannot read it ({answer[:60]}): write it simpler, or as two rules"
+        return (ExpressionFault(1, 1, words),)
     return tuple(found.values())[:5]
 
 
@@ -134,7 +133,7 @@ def _in_words(words: str) -> str:
     if found := _OVERLOAD.match(words):
         return _overload_words(found[1], found[2])
     if "max recursion depth" in words or "recursion limit" in words:
-        return "the expression nests too deep: write at most 32 levels, or two rules"
+        return _TOO_DEEP
     if words.startswith("Syntax error"):
         words = re.sub(r"expecting \{.*\}", "expecting a value", words)
         if "'?' expecting ':'" in words:

@@ -46,8 +46,8 @@ def pick(facts: Row, strategy: Strategy) -> Pick:
 
 def course_along(delivery: RecordedDelivery, picks: Sequence[Pick]) -> Course:
     """The same as `course_of`."""
-    if len(picks) == 1:  # most people have one phone
-        return _of_one(delivery, picks[0], delivery.tracks[0])
+    if len(picks) == 1:
+        return course_of_one(delivery, picks[0], delivery.tracks[0])
     climbed = [_climb(one, track) for one, track in zip(picks, delivery.tracks, strict=True)]
     proven: int | None = None
     evident = True
@@ -59,7 +59,8 @@ def course_along(delivery: RecordedDelivery, picks: Sequence[Pick]) -> Course:
     return settle(delivery, attempts, proven, evident, _sms_due(climbed))
 
 
-def _of_one(delivery: RecordedDelivery, picked: Pick, track: RecordedTrack) -> Course:
+def course_of_one(delivery: RecordedDelivery, picked: Pick, track: RecordedTrack) -> Course:
+    """`course_along` of a delivery for one phone, as most are."""
     tried, proven, due, _, evident = _climb(picked, track)
     paths = tuple([path for path, _ in tried])
     if due is not None and (proven is None or proven > due):

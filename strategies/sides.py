@@ -6,7 +6,7 @@ from strategies import learn
 from strategies.catalogue import PATHS
 from strategies.compile import Strategy
 from strategies.course import Course, RecordedDelivery, joined, without_sms
-from strategies.legs import Pick, course_along, pick
+from strategies.legs import Pick, course_along, course_of_one, pick
 from strategies.spending import JOINED, Spending, Whom
 
 MAX_ROUTES = 10_000
@@ -44,16 +44,16 @@ class Side:
         """
         tracks = delivery.tracks
         if len(tracks) == 1:
-            picked = pick(tracks[0].facts, self.strategy)
-            picks: tuple[Pick, ...] = (picked,)
+            track = tracks[0]
+            picked = pick(track.facts, self.strategy)
             if like is not None:
                 _, legs, waits = like.picks[0]
                 if picked[1] is legs and picked[2] == waits:
-                    return Made(picks, like.course)
-        else:
-            picks = tuple([pick(track.facts, self.strategy) for track in tracks])
-            if like is not None and all(map(_same, picks, like.picks)):
-                return Made(picks, like.course)
+                    return Made((picked,), like.course)
+            return Made((picked,), course_of_one(delivery, picked, track))
+        picks = tuple([pick(track.facts, self.strategy) for track in tracks])
+        if like is not None and all(map(_same, picks, like.picks)):
+            return Made(picks, like.course)
         return Made(picks, course_along(delivery, picks))
 
     def allowed(self, delivery: RecordedDelivery, made: Made, whom: Whom) -> Made:
@@ -74,22 +74,23 @@ class Side:
         for index, _, _ in made.picks:
             self._hits[index] += 1
         course = made.course
-        routes, route = self._routes, course.attempts
-        routes[route] = routes.get(route, 0) + 1
-        if course.proven_ms is not None:
+        route, at_ms = course.attempts, course.proven_ms
+        if route in self._routes:
+            self._routes[route] += 1
+        else:
+            self._new_route(route)
+        if at_ms is not None:
             self.confirmed += 1
-            proven, at = self._proven, course.proven_ms
-            proven[at] = proven.get(at, 0) + 1
-            if len(proven) > MAX_ROUTES:
-                self._add_times()
+            if at_ms in self._proven:
+                self._proven[at_ms] += 1
+            else:
+                self._new_time(at_ms)
         elif not course.evident:
             self.no_evidence += 1
-        if course.sms_ms is not None:
+        if course.segments:
             self.segments += course.segments
         elif course.limited is not None:
             self.limited[course.limited] += 1
-        if len(routes) > MAX_ROUTES:
-            self._add_routes()
 
     def rules(self) -> dict[str, int]:
         """Decisions by rule, in the document's order."""
@@ -104,6 +105,16 @@ class Side:
         """A quantile (seconds) of the expected time to proof."""
         self._add_times()
         return learn.bucket_quantile(sorted(self._times.items()), share)
+
+    def _new_route(self, route: tuple[str, ...]) -> None:
+        if len(self._routes) >= MAX_ROUTES:
+            self._add_routes()
+        self._routes[route] = 1
+
+    def _new_time(self, at_ms: int) -> None:
+        if len(self._proven) >= MAX_ROUTES:
+            self._add_times()
+        self._proven[at_ms] = 1
 
     def _add_routes(self) -> None:
         for route, count in self._routes.items():

@@ -34,6 +34,7 @@ class Simulation:
     def __init__(self, old: Strategy, new: Strategy, *, segment_price: float = 0.0, keep_changes: int = 20) -> None:
         self._old = Side(old)
         self._new = Side(new)
+        self._renamed = [[name != other for other in self._new.names] for name in self._old.names]
         self._price = segment_price
         self._keep = keep_changes
         self._changes: list[tuple[float, int, Case]] = []
@@ -63,17 +64,20 @@ class Simulation:
         self._old.count(old)
         self._new.count(new)
         self.deliveries += 1
-        self.decisions += len(delivery.tracks)
-        weight = _weight(old.course, new.course) if old.course is not new.course else 0.0
-        for mine, theirs in zip(old.picks, new.picks, strict=True):
-            if self._old.names[mine[0]] != self._new.names[theirs[0]]:
+        self.decisions += len(old.picks)
+        weight = 0.0 if old.course is new.course else _weight(old.course, new.course)
+        for (mine, _, _), (theirs, _, _) in zip(old.picks, new.picks):  # noqa: B905 - as many as tracks, both
+            if self._renamed[mine][theirs]:
                 weight += 1.0
                 break
         if weight and self._keep:
-            if len(self._changes) < self._keep:
-                heapq.heappush(self._changes, (weight, -self.deliveries, (delivery, old, new)))
-            elif weight > self._changes[0][0]:  # of equal weight the earlier stays
-                heapq.heapreplace(self._changes, (weight, -self.deliveries, (delivery, old, new)))
+            self._keep_change(weight, (delivery, old, new))
+
+    def _keep_change(self, weight: float, case: Case) -> None:
+        if len(self._changes) < self._keep:
+            heapq.heappush(self._changes, (weight, -self.deliveries, case))
+        elif weight > self._changes[0][0]:  # of equal weight the earlier stays
+            heapq.heapreplace(self._changes, (weight, -self.deliveries, case))
 
     def result(self) -> dict[str, Any]:
         """The answer of `POST /v1/strategies/simulate` for recorded traffic (api.md), as plain values."""
