@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from litestar import delete, get, post, put
 
-from dispatcher.api.access import Caller, HttpRequest, Phone, backend_of, caller_of
+from dispatcher.api.access import Caller, HttpRequest, Person, Phone, backend_of, caller_of
 from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id
 from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.checks import read_duration
 from dispatcher.api.contract import Contract, Scope, scopes
+from dispatcher.api.routes.apps import note
 from dispatcher.api.schemas.people import (
     DeviceIn,
     DeviceOut,
@@ -51,12 +52,17 @@ def _own(caller: Caller, device_id: str, user_id: str | None = None) -> None:
     ).opt(),
 )
 async def mint(request: HttpRequest) -> Answer:
-    """For another user than the device's it moves the device: the old user's tokens, sessions and pushes to it die."""
+    """For another user than the device's it moves the device: the old user's tokens, sessions and pushes to it die.
+
+    Whoever holds the token reads that user's inbox: where an operator asks for one, the audit names them.
+    """
     core, backend = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
     wanted = decode(await request.body(), DeviceTokenIn)
     ttl = _MAX_TTL if wanted.ttl is None else read_duration("ttl", wanted.ttl, least=SECOND, most=_MAX_TTL)
     now = core.clock()
+    if isinstance(backend, Person):
+        await note(core, backend, "device.token", wanted.device_id, user_id=wanted.user_id)
     binding = await core.directory.bind(backend.app, wanted.device_id, wanted.user_id, now)
     await core.rebound(backend.app, wanted.device_id, binding)
     identity = DeviceIdentity(

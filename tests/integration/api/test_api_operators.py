@@ -205,6 +205,18 @@ async def test_an_inbox_is_masked_unless_an_admin_says_so_and_is_named(
     assert (await backend.get("/v1/inbox", params={"user_id": "li", "unmask": "true"})).status_code == 422
 
 
+async def test_an_operator_who_gets_a_phones_token_is_in_the_audit(
+    admin: httpx.AsyncClient, backend: httpx.AsyncClient
+) -> None:
+    wanted = {"user_id": "li", "device_id": "d1"}
+    assert (await backend.post("/v1/device-tokens", json=wanted)).status_code == 201
+    assert (await admin.get("/v1/audit")).json()["entries"] == []  # a backend's daily work
+    assert (await admin.post("/v1/device-tokens", json=wanted)).status_code == 201
+    (entry,) = (await admin.get("/v1/audit")).json()["entries"]
+    assert (entry["who"], entry["action"], entry["subject"]) == ("ada", "device.token", "d1")
+    assert entry["detail"] == {"user_id": "li"}
+
+
 async def test_every_change_names_the_person(admin: httpx.AsyncClient) -> None:
     await admin.put("/v1/users/li", json={"locale": "zh-CN"})
     await admin.post("/v1/providers/apns/pause", json={"reason": "storm"})
