@@ -13,6 +13,7 @@ from dispatcher.domain.paths import Path
 from dispatcher.hot.receipt_watch import PROBE_EVERY
 from dispatcher.hot.shared_facts import RedisSharedFacts
 from dispatcher.ports.homes import Queue
+from dispatcher.ports.provider import Limits
 from dispatcher.ports.shared_facts import PathHealth
 
 PUSH = ("{path: push, wait: 1m}", "{path: poll, wait: 10m}")
@@ -66,6 +67,34 @@ async def test_an_older_push_of_unknown_fate_never_replaces_a_newer_one_of_its_k
     assert sorted(sent[2:]) == [("new", "aa"), ("old", "bb"), ("other", "bb")]
     events = (await world.core.timeline("im", "old", "li"))["events"]
     assert "superseded" in [event["detail"].get("reason") for event in events]
+
+
+async def test_what_goaway_leaves_unknown_goes_again_as_the_next_attempt_under_the_same_collapse_id(
+    vendors: Any,
+) -> None:
+    world = vendors.world
+    await vendors.app(*PUSH)
+    await vendors.phone("li", "d1", Path.APNS, "aa" * 32)
+    await vendors.phone("wang", "d2", Path.APNS, "bb" * 32)
+    await vendors.phone("chen", "d3", Path.APNS, "cc" * 32)
+    await world.dispatch("m0", "chen")  # Apple grants more than one stream after the first answer
+    await world.work()
+    provider = await world.stores.parts.providers.provider("im", Path.APNS)
+    provider.limits = Limits(batch=500, payload_bytes=4096, concurrent=1_000, deadline_ms=500)
+    await vendors.script("apns", goaway_after=3, errors=[{"match": "aa*", "wire": "silent", "times": 1}])
+    await world.dispatch("m1", "li", "wang", collapse_key="c42")
+    await world.work()
+    await world.advance(5 * SECOND)
+    tries = [entry for entry in await vendors.requests("apns") if entry["target"].startswith("aa")]
+    first, second = (json.loads(entry["body"])["pushpath"]["attempt_id"] for entry in tries)
+    assert first != second
+    assert first.rpartition("-")[0] == second.rpartition("-")[0]  # of the same delivery
+    assert len({entry["headers"]["apns-collapse-id"] for entry in tries}) == 1
+    assert len({entry["headers"]["apns-id"] for entry in tries}) == 2
+    assert (await vendors.targets("apns")).count("bb" * 32) == 1
+    await world.stores.desk.circuits.flush()
+    answers = (await world.stores.desk.circuits.view("im", world.now))[Path.APNS].answers
+    assert sum(count for (outcome, _), count in answers.items() if outcome == "unknown") == 1
 
 
 async def probe_due(world: Any, after: int) -> None:
