@@ -155,7 +155,7 @@ class Api:
             raise ApiError(0, "unreachable", type(error).__name__) from None
         if reply.is_success:
             return reply
-        raise _problem(reply)
+        raise self._refusal(reply, token)
 
     async def lines(self, path: str, body: Any, *, patience_s: float) -> AsyncGenerator[Any, None]:
         """A POST whose answer comes line by line (NDJSON), each decoded; ending the iteration hangs up.
@@ -167,13 +167,20 @@ class Api:
             async with self._client.stream("POST", path, json=body, headers=headers, timeout=patience_s) as reply:
                 if not reply.is_success:
                     await reply.aread()
-                    raise _problem(reply)
+                    raise self._refusal(reply, None)
                 async for line in reply.aiter_lines():
                     yield json_text.loads(line)
         except httpx.TimeoutException:
             raise ApiError(0, "timeout", f"The API said nothing for {patience_s:g} s.") from None
         except httpx.HTTPError as error:
             raise ApiError(0, "unreachable", type(error).__name__) from None
+
+    def _refusal(self, reply: httpx.Response, token: str | None) -> ApiError:
+        """What was refused; a token that the API knows no more (a new password, a closed account) ends the session."""
+        error = _problem(reply)
+        if error.signed_out and token is None and self.operator is not None:
+            self.operator.ended = True
+        return error
 
     async def _rights(self, path: str, token: str | None) -> dict[str, str]:
         if token is not None:

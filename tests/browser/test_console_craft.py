@@ -1,9 +1,11 @@
 """Every page in both themes, on a laptop and a phone: accessible, quiet, inside its width."""
 
+import re
 from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import expect
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 PAGES = ("/", "/strategies", "/strategies/default", "/deliveries", "/users", "/providers", "/phone-lab")
@@ -28,7 +30,13 @@ async def test_no_page_has_serious_findings_or_complaints(visit_as: Any, install
         api.put("/v1/users/craft", json={"phone": "+8613800138779", "sms_opt_in": True})
         api.post("/v1/messages", json=message)
     found = {}
-    for path in (*PAGES, f"/deliveries/craft-{theme}?user_id=craft", "/users/craft", "/strategies/default?tab=rollout"):
+    others = (
+        f"/deliveries/craft-{theme}?user_id=craft",
+        "/users/craft",
+        "/strategies/default?tab=rollout",
+        "/find?text=c",
+    )
+    for path in (*PAGES, *others):
         await person.go(path)
         await person.settled()
         if findings := await _findings(person.page):
@@ -54,3 +62,18 @@ async def test_no_page_is_wider_than_a_phone(visit_as: Any) -> None:
         if width > 390:
             wide[path] = width
     assert wide == {}
+
+
+async def test_every_range_of_the_overview_is_answered(admin: Any) -> None:
+    ranges = admin.page.get_by_label("Time range")
+    for name in ("15m", "3h", "24h", "7d", "30d", "1h"):
+        await ranges.get_by_role("button", name=name, exact=True).click()
+        await expect(admin.page).to_have_url(re.compile(f"range={name}$"))
+        await expect(admin.page.get_by_text("Live, as of")).to_be_visible()
+        await expect(admin.page.get_by_text("That did not work")).to_have_count(0)
+
+
+async def test_an_address_without_anything_says_so(admin: Any) -> None:
+    await admin.page.goto(f"{admin.console}/deliveries/never-sent")
+    await expect(admin.page.get_by_role("heading", level=1)).to_have_text("Delivery not found")
+    await expect(admin.page.get_by_role("link", name="Deliveries").last).to_be_visible()

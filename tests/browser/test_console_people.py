@@ -85,6 +85,51 @@ async def test_an_admin_sees_the_number_and_the_audit_says_so(admin: Any, instal
     assert [(entry["who"], entry["detail"]["reason"]) for entry in looks] == [("admin", "a customer called")]
 
 
+async def test_an_inbox_is_masked_until_an_admin_looks_and_the_audit_says_so(admin: Any, installation: Any) -> None:
+    message = {
+        "message_id": "waits",
+        "to": {"user_ids": ["pulls"]},
+        "notification": {"title": "Wang", "body": "There?"},
+    }
+    with installation.api() as api:
+        assert api.post("/v1/messages", json=message).is_success
+    await admin.go("/users/pulls")
+    inbox = admin.page.get_by_role("region", name="Inbox")
+    await expect(inbox).to_contain_text("•••: •••")
+    await admin.page.get_by_role("button", name="Show what they say").click()
+    await expect(inbox).to_contain_text("Wang: There?")
+    with installation.api() as api:
+        entries = api.get("/v1/audit").json()["entries"]
+    looks = [entry["who"] for entry in entries if (entry["action"], entry["subject"]) == ("unmask.inbox", "pulls")]
+    assert looks == ["admin"]
+
+
+async def test_the_search_of_the_bar_leads_to_what_is_meant(admin: Any, installation: Any) -> None:
+    page = admin.page
+    message = {"message_id": "sought-1", "to": {"user_ids": ["seeker"]}, "notification": {"title": "Wang"}}
+    with installation.api() as api:
+        api.put("/v1/users/seeker", json={"phone": "+8613800138701"})
+        assert api.post("/v1/messages", json=message).is_success
+    for text, heading in (("sought-1", "sought-1"), ("seeker", "seeker"), ("+8613800138701", "seeker")):
+        await page.keyboard.press("/")
+        await page.keyboard.type(text)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1, name=heading, exact=True)).to_be_visible()
+        await admin.settled()
+    await admin.go("/find?text=nobody-at-all")
+    await expect(page.get_by_text("Nothing is called nobody-at-all")).to_be_visible()
+
+
+async def test_a_session_that_ended_elsewhere_leads_to_sign_in(visit_as: Any, installation: Any) -> None:
+    _person(installation, "leaver", "viewer")
+    person = await visit_as(signed_in=False)
+    await person.sign_in("leaver", PASSWORD)
+    await expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
+    _person(installation, "leaver", "viewer")  # a password set anew ends all sessions
+    await person.page.goto(f"{person.console}/deliveries")
+    await expect(person.page.get_by_text("Your session has ended.")).to_be_visible()
+
+
 async def test_a_user_is_erased_only_once_the_name_is_typed(admin: Any, installation: Any) -> None:
     with installation.api() as api:
         api.put("/v1/users/to-erase", json={"locale": "zh-CN"})
@@ -120,6 +165,8 @@ async def test_a_paused_path_is_shown_on_the_overview(admin: Any) -> None:
     await admin.go("/providers")
     await page.get_by_role("button", name="Resume fcm").click()
     await expect(page.get_by_role("button", name="Pause fcm")).to_be_visible()
+    await page.get_by_role("button", name="Check credentials of apns").click()
+    await expect(page.get_by_text("APNs: credentials can be used")).to_be_visible()
 
 
 def test_other_sites_can_neither_post_nor_frame(installation: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from nicegui import ui
 
-from dispatcher.console.api import ApiError, error_from
+from dispatcher.console.api import Api, ApiError, error_from
 from dispatcher.console.charts import old_and_new
 from dispatcher.console.facts import facts_of_device, facts_text, read_facts
 from dispatcher.console.frame import Visit
@@ -124,7 +124,7 @@ def _on_traffic(visit: Visit, work: Work) -> None:
             "segment_price": price.value or 0,
         }
         began = time.monotonic()
-        running["task"] = task = asyncio.create_task(_compared(visit, body, told))
+        running["task"] = task = asyncio.create_task(compared(visit.api, body, told))
         busy(on=True)
         out.clear()
         try:
@@ -167,9 +167,9 @@ def _on_traffic(visit: Visit, work: Work) -> None:
     ui.context.client.on_delete(stop)  # the page was left
 
 
-async def _compared(visit: Visit, body: Mapping[str, Any], told: Callable[[int, int], None]) -> Mapping[str, Any]:
+async def compared(api: Api, body: Mapping[str, Any], told: Callable[[int, int], None]) -> Mapping[str, Any]:
     """The answer; *told* hears how far it is. Cancelling hangs up, which ends the work in the API too."""
-    async with aclosing(visit.api.lines("/v1/strategies/simulate", body, patience_s=PATIENCE_S)) as lines:
+    async with aclosing(api.lines("/v1/strategies/simulate", body, patience_s=PATIENCE_S)) as lines:
         async for line in lines:
             if "result" in line:
                 found: Mapping[str, Any] = line["result"]

@@ -20,24 +20,25 @@ from dispatcher.console.words import ago, number, percent, seconds, time_tag
 
 REFRESH_S = 4.0
 _LATE, _PAGES = 20, 4
+_NOBODY: Mapping[str, Any] = {"devices": ()}
 
 
 @page("/users/{user_id}", title="User", nav="users")
 async def user(visit: Visit) -> None:
     """Live: presence and messages are asked for again every few seconds."""
     user_id = visit.path["user_id"]
-    profile = await visit.api.get(_address(user_id))
+    profile = await _profile_of(visit, user_id)
     page_head(user_id, back=("Users & devices", "/users"))
     with ui.element("div").classes("grid-2"):
         with card("Profile"):
-            html(_profile(profile))
-            _unmask(visit, {"user_id": user_id}, "Show the number", bool(profile["phone"]))
+            html(_profile(profile) if profile else _stranger())
+            _unmask(visit, {"user_id": user_id}, "Show the number", bool(profile and profile["phone"]))
         with card("Send a test message", "It goes through the real API and the live strategy."):
             if visit.operator.may("send"):
                 send_form(visit, user_id)
             else:
                 html(el("p", "Your role may look, not send.", class_="muted"))
-    devices = await asyncio.gather(*(_device(visit, device_id) for device_id in profile["devices"]))
+    devices = await asyncio.gather(*(_device(visit, device_id) for device_id in (profile or _NOBODY)["devices"]))
     shown: list[tuple[str, ui.html]] = []
     with ui.element("div").classes("grid-even"):
         for device in devices:
@@ -46,13 +47,13 @@ async def user(visit: Visit) -> None:
             with card():
                 shown.append((device["device_id"], html(_device_words(visit, device), "stack")))
                 _unmask(visit, {"device_id": device["device_id"]}, "Show the tokens", bool(device["tokens"]))
-    if not profile["devices"]:
+    if profile and not profile["devices"]:
         html(el("p", "No device: only SMS can reach this user.", class_="empty-line"), "card")
     with card("Inbox", "What this user's phones can still pull. Looking here proves nothing."):
         await inbox_part(visit, user_id)
     with card("Messages of late", "Newest first; each leads to its timeline."):
         listed = html("")
-    if visit.operator.may("users"):
+    if profile and visit.operator.may("users"):
         _erasure(visit, user_id)
 
     async def refresh() -> None:
@@ -70,6 +71,22 @@ async def user(visit: Visit) -> None:
 
 def _address(user_id: str) -> str:
     return f"/v1/users/{quote(user_id, safe='')}"
+
+
+async def _profile_of(visit: Visit, user_id: str) -> Mapping[str, Any] | None:
+    """None: messages may wait for them, but nobody has told who they are."""
+    try:
+        found: Mapping[str, Any] = await visit.api.get(_address(user_id))
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+    return found
+
+
+def _stranger() -> Markup:
+    words = "Nothing is known of this user but what was sent to them. Backends tell with "
+    return el("p", words, el("code", "PUT /v1/users/{user_id}"), ", phones by registering.", class_="muted")
 
 
 def _profile(profile: Mapping[str, Any]) -> Markup:

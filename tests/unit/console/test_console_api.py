@@ -1,13 +1,19 @@
 """The console's calls: whose token goes out, when it is renewed, what is told about refusals."""
 
-from collections.abc import Callable
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+os.environ.setdefault("NICEGUI_STORAGE_PATH", tempfile.gettempdir())  # read once, when NiceGUI is imported
+
 from dispatcher.console.api import Api, ApiError, operator_from
+from dispatcher.console.pages.strategy_trial import compared
 from dispatcher.console.sessions import Sessions
 from dispatcher.console.settings import console_settings
 
@@ -77,6 +83,20 @@ async def test_after_signing_out_nothing_goes_out_any_more() -> None:
     assert refused.value.signed_out
 
 
+async def test_a_token_that_the_api_knows_no_more_ends_the_session_but_a_phones_does_not() -> None:
+    async with _client(lambda request: httpx.Response(401, json={"code": "unauthenticated"})) as client:
+        sessions = Sessions(client, now=lambda: NOW)
+        number = sessions.open(operator_from(_document()))
+        api = sessions.find(number)
+        assert api is not None
+        with pytest.raises(ApiError):
+            await api.call("GET", "/v1/inbox", token="of-a-phone")
+        assert sessions.find(number) is api
+        with pytest.raises(ApiError):
+            await api.get("/v1/books")
+        assert sessions.find(number) is None
+
+
 async def test_an_api_that_does_not_answer_is_away_not_wrong() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -141,3 +161,28 @@ async def test_lines_come_as_they_are_told_and_a_refusal_is_one() -> None:
             [line async for line in api.lines("/v1/refused", {}, patience_s=1)]
     assert told == [{"done": 1, "total": 2}, {"result": {"decisions": 2}}]
     assert refused.value.sentence() == "since lies behind until"
+
+
+class _Endless(httpx.AsyncByteStream):
+    """A line, then nothing; knows whether its reader hung up."""
+
+    left = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"done": 1, "total": 9}\n'
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        self.left = True
+
+
+async def test_cancelling_a_trial_hangs_up() -> None:
+    endless, begun = _Endless(), asyncio.Event()
+    async with _client(lambda request: httpx.Response(200, stream=endless)) as client:
+        api = Api(client, operator_from(_document()), now=lambda: NOW)
+        task = asyncio.create_task(compared(api, {}, lambda done, total: begun.set()))
+        await asyncio.wait_for(begun.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert endless.left
