@@ -1,5 +1,6 @@
 """``pushpath secret``: the master secret, and how another one takes over without an end to anything."""
 
+import json
 import secrets
 import sys
 from pathlib import Path
@@ -48,8 +49,8 @@ def next_secret(ahead: str, config: Path | None, as_json: bool) -> None:
         show({"secret_key": fresh, "previous_secret_keys": earlier, "takes_over_at": taken_over})
         return
     click.echo(f"# The new secret takes over at {taken_over}: restart every process before that.")
-    click.echo(f'secret_key = "{fresh}"')
-    click.echo("previous_secret_keys = [" + ", ".join(f'"{key}"' for key in earlier) + "]")
+    click.echo(f"secret_key = {json.dumps(fresh)}")
+    click.echo(f"previous_secret_keys = {json.dumps(earlier)}")
 
 
 @secret.command()
