@@ -14,6 +14,8 @@ PARTS = {
     "strategies": ("strategies.bench", "the rule engine: seconds, no servers"),
     "pipeline": ("dispatcher.bench.pipeline", "accept to archive: embedded servers, about a minute"),
     "gateway": ("dispatcher.bench.gateway", "long connections: real sockets on loopback, about two minutes"),
+    "looking": ("dispatcher.bench.looking", "figures, listings, inboxes over a million deliveries: some minutes"),
+    "simulation": ("dispatcher.bench.simulation", "a draft against a million recorded deliveries: some minutes"),
     "providers": ("providers.bench", "APNs and FCM wires beside aioapns and firebase-admin: the simulators"),
     "vendor-faults": ("dispatcher.bench.vendor_faults", "100,000 pushes, a tenth fail, one real worker: minutes"),
 }
@@ -36,8 +38,11 @@ PARTS = {
     metavar="GATEWAY LOAD",
     help="gateway: a reference gateway and its load generator to alternate with (see ops/bench/README.md).",
 )
-def bench(part: str, quick: bool, as_json: bool, out: Path | None, programs: tuple[Path, Path] | None) -> None:
-    """Measure a part of Pushpath: strategies, pipeline, gateway, providers, or all.
+@click.option("--rows", type=click.IntRange(1_000), help="looking, simulation: stored deliveries. Default: 1,000,000.")
+def bench(
+    part: str, quick: bool, as_json: bool, out: Path | None, programs: tuple[Path, Path] | None, rows: int | None
+) -> None:
+    """Measure a part of Pushpath: strategies, pipeline, gateway, looking, simulation, providers, or all.
 
     CPU microseconds and ratios within one run hold on noisy machines; single wall times do not. Exit code 0 also where
     a target was missed: the answer says so.
@@ -46,7 +51,7 @@ def bench(part: str, quick: bool, as_json: bool, out: Path | None, programs: tup
     for name in PARTS if part == "all" else [part]:
         if not as_json:
             click.echo(f"{name}: {PARTS[name][1]} ...", err=True)
-        result = _complete(name, _run_of(name)(quick=quick, **_beside(name, programs)))
+        result = _complete(name, _run_of(name)(quick=quick, **_beside(name, programs, rows)))
         results.append(result)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +63,9 @@ def bench(part: str, quick: bool, as_json: bool, out: Path | None, programs: tup
         click.echo(json.dumps(results if part == "all" else results[0], indent=2))
 
 
-def _beside(name: str, programs: tuple[Path, Path] | None) -> dict[str, Any]:
+def _beside(name: str, programs: tuple[Path, Path] | None, rows: int | None) -> dict[str, Any]:
+    if name in {"looking", "simulation"}:
+        return {"rows": rows}
     if programs is None or name != "gateway":
         return {}
     from dispatcher.bench.gateway import Reference
