@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -30,6 +31,28 @@ _TEMPLATE = "migrated"
 _TEST_DATABASE, _MODULE_DATABASE = 0, 1  # Valkey's logical databases
 _MEMORY_AT_LEAST = 4 * 1024**3  # bytes; containers often have 64 MiB
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    """Lets each `xdist_group` share one worker.
+
+    pytest-xdist 3.8 tells its scheduler a test's group by a suffix of the test's id, in a place where pytest 9.2 does
+    not look any more: the group was lost, and every worker started the servers that one was to share. Ids bear the
+    suffix only while the scheduler is told, so that reports keep the names that people type.
+    """
+    plain: list[tuple[Any, Any]] = []
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            mark, node_id = item.get_closest_marker("xdist_group"), getattr(item, "_id", None)
+            if mark is not None and node_id is not None and not item.nodeid.endswith(f"@{mark.args[0]}"):
+                plain.append((item, node_id))
+                item._id = node_id.parse(f"{item.nodeid}@{mark.args[0]}")
+    try:
+        yield
+    finally:
+        for item, node_id in plain:
+            item._id = node_id
 
 
 @pytest.fixture(scope="session")
