@@ -105,6 +105,8 @@ async def hold(url: str, store_pid: int, connections: int, figures: Figures) -> 
         figures["crowd_connections"] = (held, "connections")
         figures["crowd_rss"] = (sum(each["rss"] for each in after) / 1e6, "MB")
         figures["crowd_rss_empty"] = (sum(each["rss"] for each in before) / 1e6, "MB")
+        grown = sum(each["rss"] for each in after) - sum(each["rss"] for each in before)
+        figures["memory_per_connection"] = (grown / held, "bytes")
         figures["crowd_accept_cpu"] = (cpu / held * 1e6, "us")
         figures["crowd_accept_store_cpu"] = ((cpu_of(store_pid) - spent) / held * 1e6, "us")
     await store.close()

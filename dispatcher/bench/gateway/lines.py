@@ -1,4 +1,4 @@
-"""Accepts, memory a connection, message and ack: one gateway with its ports in memory, phones in this process."""
+"""Accepts, message and ack: one gateway with its ports in memory, phones in this process."""
 
 import asyncio
 import os
@@ -47,7 +47,6 @@ async def measure(
         figures["accept_cpu"] = (accept * 1e6, "us")
         figures["accepts_per_core"] = (1 / accept, "1/s")
         figures["accept_alone_cpu"] = ((between["cpu"] - before["cpu"]) / alone * 1e6, "us")
-        figures["memory_per_connection"] = ((after["rss"] - before["rss"]) / connections, "bytes")
         theirs: list[float] = []
         ours: list[dict[str, float]] = []
         for _ in range(rounds):
