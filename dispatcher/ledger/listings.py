@@ -1,12 +1,13 @@
 """Pages of deliveries: archived ones from their index, a range for each class and end, merged; open ones by home."""
 
+import asyncio
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dispatcher.domain.clock import MINUTE, Millis
+from dispatcher.domain.clock import DAY, MINUTE, Millis
 from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import DeliveryRef, home_created, home_day, make_home
 from dispatcher.domain.paths import PATH_BY_CODE
@@ -15,6 +16,8 @@ from dispatcher.ledger.messages import decode_users
 from dispatcher.ledger.rollups import classes_of
 from dispatcher.ports.operations import ListedDelivery, OpenMessage, Wanted
 
+#: After so long a page ends early and says where to go on: what is asked for is rare.
+PATIENCE_S = 0.1
 _LARGEST, _PLACES = 2**63 - 1, 2**16
 _SINCE = home_created(0)  #: before it no home was born
 _FAR: Millis = _SINCE + 2**40  #: the last moment that a home's number can tell
@@ -35,10 +38,10 @@ ORDER BY found.home DESC, found.place DESC LIMIT $11
 #: Index deliveries_of_user.
 _OF_USER = f"""
 SELECT {_ROW} FROM deliveries d
-WHERE d.app = $1 AND d.user_id = $2 AND (d.home, d.place) < ($3::bigint, $4::int) AND d.home >= $5
-    AND d.day BETWEEN $6 AND $7 AND d.accepted_at >= $8 AND d.accepted_at < $9 AND ($10::text IS NULL OR d.class = $10)
-    AND d.ended = ANY($11::smallint[])
-    AND ($12::text IS NULL OR position($12 IN convert_from(d.tracks, 'UTF8')) > 0)
+WHERE d.app = $1 AND d.user_id = $2 AND ($3::text IS NULL OR d.class = $3) AND d.ended = ANY($4::smallint[])
+    AND ($5::text IS NULL OR position($5 IN convert_from(d.tracks, 'UTF8')) > 0)
+    AND (d.home, d.place) < ($6::bigint, $7::int) AND d.home >= $8 AND d.day BETWEEN $9 AND $10
+    AND d.accepted_at >= $11 AND d.accepted_at < $12
 ORDER BY d.home DESC, d.place DESC LIMIT $13
 """  # noqa: S608
 _DAYS = "SELECT min(day), max(day) FROM homes"
@@ -68,43 +71,45 @@ class SqlListings:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def settled(self, wanted: Wanted, before: DeliveryRef | None, limit: int) -> list[ListedDelivery]:
+    async def settled(
+        self, wanted: Wanted, before: DeliveryRef | None, limit: int
+    ) -> tuple[list[ListedDelivery], DeliveryRef | None]:
         """See the port. Looks at the newest days first, at more of them the longer it finds too little."""
         ends = [end.value for end in End if end is not End.OPEN and (wanted.ends is None or end in wanted.ends)]
         if not ends:
-            return []
+            return [], None
         since, until = wanted.since or 0, wanted.until if wanted.until is not None else _LARGEST
         lowest_home, highest_home = _homes_between(since, until)
         start = before or DeliveryRef(_LARGEST, 0)
         start = min(start, DeliveryRef(highest_home, _PLACES), key=lambda ref: (ref.home, ref.place))
+        clock = asyncio.get_running_loop().time
+        enough = clock() + PATIENCE_S
 
-        async def work(connection: Connection) -> list[ListedDelivery]:
+        async def work(connection: Connection) -> tuple[list[ListedDelivery], DeliveryRef | None]:
             first, last = await connection.fetchrow(_DAYS)
             if first is None:
-                return []
+                return [], None
             lowest, highest = max(first, home_day(lowest_home)), min(last, home_day(start.home))
-            bounds = (start.home, start.place, lowest_home)
+            query, asked = await self._query(connection, wanted, ends)
             rows: list[Any] = []
-            if wanted.user_id is not None:
-                device = None if wanted.device_id is None else _quoted(wanted.device_id).decode()
-                for low, high in _spans(lowest, highest):
-                    rows += await connection.fetch(
-                        _OF_USER, wanted.app, wanted.user_id, *bounds, low, high, since, until, wanted.klass, ends,
-                        device, limit - len(rows),
-                    )  # fmt: skip
-                    if len(rows) >= limit:
-                        break
-                return [_listed(row) for row in rows]
-            classes = [wanted.klass] if wanted.klass is not None else await classes_of(connection, wanted.app)
             for low, high in _spans(lowest, highest):
-                rows += await connection.fetch(
-                    _PAGE, wanted.app, classes, ends, *bounds, low, high, since, until, limit - len(rows)
-                )
+                bounds = (start.home, start.place, lowest_home, low, high, since, until, limit - len(rows))
+                rows += await connection.fetch(query, *asked, *bounds)
                 if len(rows) >= limit:
                     break
-            return [_listed(row) for row in rows]
+                if low > lowest and clock() > enough:
+                    return [_listed(row) for row in rows], DeliveryRef(make_home(low * DAY, 0, 0), 0)
+            return [_listed(row) for row in rows], None
 
         return await ask(self._engine, work)
+
+    async def _query(self, connection: Connection, wanted: Wanted, ends: list[int]) -> tuple[str, list[Any]]:
+        """Which one answers, and its first three to five arguments."""
+        if wanted.user_id is None:
+            classes = [wanted.klass] if wanted.klass is not None else await classes_of(connection, wanted.app)
+            return _PAGE, [wanted.app, classes, ends]
+        device = None if wanted.device_id is None else _quoted(wanted.device_id).decode()
+        return _OF_USER, [wanted.app, wanted.user_id, wanted.klass, ends, device]
 
     async def open_messages(
         self, wanted: Wanted, before: DeliveryRef, homes: int
@@ -159,12 +164,12 @@ def _homes_between(since: Millis, until: Millis) -> tuple[int, int]:
 
 
 def _spans(lowest: int, highest: int) -> Iterator[tuple[int, int]]:
-    """Days from the newest on, in spans that grow threefold: the usual page looks at two partitions."""
+    """Days from the newest on, in spans that double: the usual page looks at two partitions."""
     width = 2
     while highest >= lowest:
         yield max(lowest, highest - width + 1), highest
         highest -= width
-        width *= 3
+        width *= 2
 
 
 def _listed(row: Any) -> ListedDelivery:

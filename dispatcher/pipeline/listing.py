@@ -36,11 +36,12 @@ async def listed(
     """Rows below *before*, newest first, and from where to go on; None where there is no more."""
     rows, reached = await _open(listings, parts, wanted, states, before or _FIRST, limit, now)
     ends = None if states is None else frozenset(_WORDS[state] for state in states if state in _WORDS)
-    settled = await listings.settled(replace(wanted, ends=ends), before, limit + 1)
+    settled, deep = await listings.settled(replace(wanted, ends=ends), before, limit + 1)
+    reached = max((one for one in (reached, deep) if one is not None), key=_position, default=None)
     seen = {row.ref for row in settled}
     merged = sorted([*settled, *(row for row in rows if row.ref not in seen)], key=_address, reverse=True)
-    if reached is not None:  # what lies deeper than the open ones were looked at belongs to the next page
-        merged = [row for row in merged if _address(row) >= (reached.home, reached.place)]
+    if reached is not None:  # what lies deeper than both were looked at belongs to the next page
+        merged = [row for row in merged if _address(row) >= _position(reached)]
     page = merged[:limit]
     if len(merged) > limit:
         return page, page[-1].ref
@@ -48,7 +49,11 @@ async def listed(
 
 
 def _address(row: ListedDelivery) -> tuple[int, int]:
-    return row.ref.home, row.ref.place
+    return _position(row.ref)
+
+
+def _position(ref: DeliveryRef) -> tuple[int, int]:
+    return ref.home, ref.place
 
 
 async def _open(

@@ -203,8 +203,10 @@ class OpenMessage:
 class Listings(Protocol):
     """Pages of deliveries, newest first by their address, which never changes: arrivals shift no page."""
 
-    async def settled(self, wanted: Wanted, before: DeliveryRef | None, limit: int) -> list[ListedDelivery]:
-        """Archived ones below *before*."""
+    async def settled(
+        self, wanted: Wanted, before: DeliveryRef | None, limit: int
+    ) -> tuple[list[ListedDelivery], DeliveryRef | None]:
+        """Archived ones below *before*; and how deep was looked where it took too long to look at all."""
 
     async def open_messages(
         self, wanted: Wanted, before: DeliveryRef, homes: int

@@ -226,6 +226,20 @@ async def test_a_users_open_delivery_is_found_behind_many_of_others(backend: htt
     assert everything == [*(f"new-{number}" for number in reversed(range(60))), "cm-20"]
 
 
+@pytest.mark.parametrize("query", [{}, {"user_id": "li"}, {"class": "chat", "state": "exhausted"}])
+async def test_a_page_that_took_too_long_ends_early_and_nothing_is_left_out(
+    backend: httpx.AsyncClient, past: Past, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+) -> None:
+    monkeypatch.setattr("dispatcher.ledger.listings.PATIENCE_S", -1.0)
+    ages = [1, *(days * 86_400 + 7 for days in (1, 3, 9, 10, 30))]
+    for age in ages:
+        await past.settle(age)
+    first = (await backend.get("/v1/deliveries", params=query)).json()
+    assert len(first["deliveries"]) < len(ages)
+    found = await pages(backend, "/v1/deliveries", "deliveries", _nothing, **query)
+    assert found == [f"cm-{age}" for age in ages]
+
+
 async def _nothing() -> None:
     """Arrives between pages."""
 
