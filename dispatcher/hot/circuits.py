@@ -137,7 +137,7 @@ class RedisCircuits:
             return  # its lease lapses
 
     async def _well(self, app: str, path: Path) -> None:
-        await self._store.client.srem(self._store.key("shut"), f"{app} {path}")
+        """It stays among the shut until :meth:`tell_again` said that it is closed."""
         await self._facts.tell(app, path, PathHealth(), lasts_ms=SECOND)
 
     def answered(self, app: str, path: Path, answers: Sequence[tuple[str, str]], now: Millis) -> None:
@@ -224,7 +224,8 @@ class RedisCircuits:
         }
 
     async def tell_again(self, now: Millis) -> dict[tuple[str, Path], CircuitState]:
-        """Tells the facts of what is shut again, so that they do not lapse; answers how those circuits are."""
+        """Tells the facts of what is shut again, so that they do not lapse; answers how those circuits are, and once of
+        each that closed since."""
         found: dict[tuple[str, Path], CircuitState] = {}
         for member in await self._store.client.smembers(self._store.key("shut")):
             app, _, name = member.decode().rpartition(" ")
@@ -237,6 +238,7 @@ class RedisCircuits:
             if paused is not None:
                 await self._facts.tell(app, path, PathHealth(healthy=False), lasts_ms=TOLD)
             elif circuit is None:
+                await self._store.client.srem(self._store.key("shut"), member)
                 await self._well(app, path)
             elif found[app, path] is CircuitState.OPEN:
                 await self._facts.tell(app, path, PathHealth(healthy=False), lasts_ms=_until_probe(circuit, now))

@@ -113,7 +113,7 @@ def _version(visit: Visit, version: Mapping[str, Any], row: Mapping[str, Any]) -
     proof, ends, proven = row.get("time_to_proof") or {}, row.get("ends") or {}, row.get("confirmed") or {}
     settled = row.get("settled") or 0
     paths = [
-        el("span", path_badge(path), " ", percent(count, sum(proven.values())), class_="nowrap")
+        join(path_badge(path), " ", percent(count, sum(proven.values())), " ")
         for path, count in sorted(proven.items(), key=lambda item: -item[1])
         if count
     ]
@@ -123,12 +123,7 @@ def _version(visit: Visit, version: Mapping[str, Any], row: Mapping[str, Any]) -
         ("Confirmed", el("strong", percent(ends.get("confirmed", 0), settled))),
         ("Not proven", percent(sum(ends.get(end, 0) for end in ("exhausted", "expired")), settled)),
         ("Opened", percent((row.get("funnel") or {}).get("opened"), settled)),
-        (
-            "Time to proof",
-            f"{seconds(proof['p50_s'])}, 95 of 100 within {seconds(proof['p95_s'])}"
-            if proof.get("p50_s") is not None
-            else "nothing proven yet",
-        ),
+        ("Time to proof", f"{seconds(proof.get('p50_s'))}, 95 of 100 within {seconds(proof.get('p95_s'))}"),
         ("Proven by", el("span", paths or "–", class_="line")),
         ("SMS segments", f"{number(segments)}, {segments / settled:.3f} a delivery" if settled else "–"),
     )

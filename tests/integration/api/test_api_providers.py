@@ -82,6 +82,17 @@ async def test_an_open_circuit_says_when_it_is_tried_next(backend: httpx.AsyncCl
     assert (await shown(backend, "apns"))["probe_at"] is None
 
 
+async def test_metrics_hear_of_a_circuit_that_closed(serving: Any) -> None:
+    circuits, now = serving.core.stores.desk.circuits, serving.core.clock()
+    await circuits.faulted("im", Path.APNS, "InvalidProviderToken", now, probe=False)
+    told = []
+    told.append(await circuits.tell_again(now))
+    await circuits.proven_well("im", Path.APNS)  # between two turns, by another process
+    told.append(await circuits.tell_again(now + SECOND))
+    told.append(await circuits.tell_again(now + 2 * SECOND))
+    assert told == [{("im", Path.APNS): "open"}, {("im", Path.APNS): "closed"}, {}]
+
+
 async def test_credentials_have_an_age_and_a_last_check(backend: httpx.AsyncClient, serving: Any) -> None:
     assert (await shown(backend, "sms"))["credentials"] is None
     assert (await backend.post("/v1/credentials/sms/check")).status_code == 404
