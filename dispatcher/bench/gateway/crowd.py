@@ -126,7 +126,7 @@ async def lateness(url: str, connections: int, rate: int, seconds: float, figure
         await phones.connect(port, "127.0.0.10", 0, connections)
         before = await ask(gateway, "usage")
         sent = await _send(store, "late-0", connections, rate, seconds)
-        for _ in range(200):
+        for _ in range(1_500):
             if (await ask(gateway, "usage"))["proven"] >= sent:
                 break
             await asyncio.sleep(0.02)

@@ -34,7 +34,7 @@ async def measure(
         phones: list[Phone] = []
         for number in range(alone):
             phones += await knock(tally, port, [tokens[number]])
-            await tally.all_online(number + 1, 5)
+            await tally.all_online(number + 1, 30)
         between = await ask(pipe, "usage")
         for start in range(alone, connections, STORM):
             await ask(pipe, "hold")
