@@ -35,6 +35,8 @@ REASONS = {
 
 #: What carriers report on the way: no proof.
 _NO_PROOF = frozenset({"queued", "accepted", "sending", "sent"})
+#: After these answers nothing is waited for.
+_FAILED = frozenset({"rejected", "token_dead", "not_connected"})
 _WIDTH, _LEFT, _RIGHT, _LANE, _TOP = 1000, 150, 24, 62, 34
 
 
@@ -166,6 +168,7 @@ def stretches(events: Sequence[Event], now: datetime) -> list[Stretch]:
                 (later["kind"] == "escalated" and later["detail"].get("step", step) >= step)
                 or (later["kind"] == "attempted" and later["path"] == event["path"])
                 or (later["kind"] == "receipt" and later["detail"].get("confirmed"))
+                or (later["path"] == event["path"] and later["detail"].get("outcome") in _FAILED)
             ):
                 ends.append(read_time(later["at"]))
                 break

@@ -1,7 +1,7 @@
 """Rollout: publish to a share of the users, watch both versions side by side, widen it or go back."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -75,7 +75,8 @@ async def rollout_tab(visit: Visit, work: Work) -> None:
                 html(empty_state("Nothing of this strategy is live", "Publish it to begin."))
             for version in shown:
                 with ui.element("div").classes("version"):
-                    html(_version(visit, version, figures.get(version["version"], {})))
+                    share = share_of(version, shown)
+                    html(_version(visit, version, share, figures.get(version["version"], {})))
             earlier = next(
                 (each for each in versions if each["version"] < max((one["version"] for one in shown), default=0)), None
             )
@@ -109,11 +110,17 @@ async def _figures(visit: Visit, name: str) -> Mapping[int, Mapping[str, Any]]:
     return {row["version"]: row for row in found["rows"] if row["strategy"] == name}
 
 
-def _version(visit: Visit, version: Mapping[str, Any], row: Mapping[str, Any]) -> Markup:
+def share_of(version: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> int:
+    """Per cent of the users that get this one: what is live for all has what those on trial leave it."""
+    others = sum(each["percent"] for each in live if each["version"] != version["version"] and each["percent"] < 100)
+    return int(version["percent"]) - (others if version["percent"] == 100 else 0)
+
+
+def _version(visit: Visit, version: Mapping[str, Any], share: int, row: Mapping[str, Any]) -> Markup:
     proof, ends, proven = row.get("time_to_proof") or {}, row.get("ends") or {}, row.get("confirmed") or {}
     settled = row.get("settled") or 0
     paths = [
-        join(path_badge(path), " ", percent(count, sum(proven.values())), " ")
+        el("span", path_badge(path), " ", percent(count, sum(proven.values())), class_="nowrap")
         for path, count in sorted(proven.items(), key=lambda item: -item[1])
         if count
     ]
@@ -123,13 +130,18 @@ def _version(visit: Visit, version: Mapping[str, Any], row: Mapping[str, Any]) -
         ("Confirmed", el("strong", percent(ends.get("confirmed", 0), settled))),
         ("Not proven", percent(sum(ends.get(end, 0) for end in ("exhausted", "expired")), settled)),
         ("Opened", percent((row.get("funnel") or {}).get("opened"), settled)),
-        ("Time to proof", f"{seconds(proof.get('p50_s'))}, 95 of 100 within {seconds(proof.get('p95_s'))}"),
+        (
+            "Time to proof",
+            f"{seconds(proof['p50_s'])}, 95 of 100 within {seconds(proof['p95_s'])}"
+            if proof.get("p50_s") is not None
+            else "nothing proven yet",
+        ),
         ("Proven by", el("span", paths or "–", class_="line")),
         ("SMS segments", f"{number(segments)}, {segments / settled:.3f} a delivery" if settled else "–"),
     )
     by = f" by {version['by'] or 'Pushpath'}"
     return join(
-        el("h3", f"Version {version['version']} ", badge(version["state"], label=f"{version['percent']} % of users")),
+        el("h3", f"Version {version['version']} ", badge(version["state"], label=f"{share} % of users")),
         el("p", "published ", time_tag(version["published_at"], visit.zone), by, class_="muted small"),
         el("dl", [join(el("dt", name), el("dd", value)) for name, value in facts], class_="facts"),
     )

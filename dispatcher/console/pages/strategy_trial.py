@@ -239,7 +239,7 @@ def _tiles(answer: Mapping[str, Any]) -> Markup:
 
 def _change(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
-        el("a", row["message_id"], href=delivery_address(row["message_id"], row["user_id"]))
+        el("a", row["message_id"], href=delivery_address(row["message_id"], row["user_id"]), class_="mono")
         if row["message_id"]
         else "–",
         row["user_id"] or "–",

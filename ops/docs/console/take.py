@@ -80,6 +80,15 @@ async def user(page: Page, base: str, up: dict[str, Any]) -> None:
     await _open(page, f"{base}/users/{next(each['user_id'] for each in rows if each['devices'])}")
 
 
+async def providers(page: Page, base: str, up: dict[str, Any]) -> None:
+    """With credentials looked at."""
+    headers = {"Authorization": f"Bearer {up['api_key']}"}
+    async with httpx.AsyncClient(base_url=up["api_url"], headers=headers, trust_env=False) as api:
+        for path in ("apns", "fcm", "sms"):
+            (await api.post(f"/v1/credentials/{path}/check")).raise_for_status()
+    await _open(page, f"{base}/providers")
+
+
 async def phone_lab(page: Page, base: str, up: dict[str, Any]) -> None:
     """A silent iPhone and an Android phone: the ladder climbs to the SMS."""
     headers = {"Authorization": f"Bearer {up['api_key']}"}
@@ -119,10 +128,10 @@ SCENES: dict[str, Scene] = {
     "delivery": delivery,
     "users": plain("/users"),
     "user": user,
-    "providers": plain("/providers"),
+    "providers": providers,
     "phone-lab": phone_lab,
 }
-ON_A_PHONE = ("overview", "delivery")
+ON_A_PHONE = ("overview", "deliveries", "delivery")
 
 
 async def _take(browser: Browser, up: dict[str, Any], name: str, theme: str, size: dict[str, int], suffix: str) -> None:

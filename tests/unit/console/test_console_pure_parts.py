@@ -64,6 +64,18 @@ def test_each_step_is_drawn_from_its_attempt_to_what_ended_it() -> None:
     assert lengths == [("apns", 10.0), ("sms", 2.0)]
 
 
+def test_a_step_that_failed_at_once_is_not_drawn_as_waiting() -> None:
+    failed = [
+        _event(0, "accepted", device=None),
+        _event(0.4, "escalated", "apns", reason="failed", step=1),  # two processes, two clocks
+        _event(0.5, "attempted", "longconn", step=1),
+        _event(0.6, "outcome", "longconn", outcome="not_connected", step=1),
+        _event(0.7, "attempted", "apns", step=2),
+    ]
+    drawn = stretches(failed, START + timedelta(seconds=9))
+    assert [(each.path, (each.end - START).total_seconds()) for each in drawn] == [("longconn", 0.6), ("apns", 9)]
+
+
 def test_an_open_step_reaches_until_now() -> None:
     (open_step,) = stretches(STORY[:4], START + timedelta(seconds=5.2))
     assert open_step.end - open_step.start == timedelta(seconds=5)

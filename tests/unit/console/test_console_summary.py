@@ -13,6 +13,7 @@ os.environ.setdefault("NICEGUI_STORAGE_PATH", tempfile.gettempdir())  # read onc
 
 from dispatcher.console.charts import paths_over_time, steps_of
 from dispatcher.console.pages.overview import RANGES
+from dispatcher.console.pages.strategy_rollout import share_of
 from dispatcher.console.pages.user_inbox import says
 from dispatcher.console.pieces import table
 from dispatcher.console.provider_view import provider_words
@@ -140,6 +141,12 @@ def test_sms_is_shown_against_its_budget_and_released_segments_cost_nothing() ->
 @pytest.mark.parametrize("text", [None, "", "20000 segments", "many segments/1d"])
 def test_what_is_no_budget_is_none(text: str | None) -> None:
     assert read_budget(text) is None
+
+
+def test_a_version_on_trial_takes_its_share_from_the_one_for_all() -> None:
+    trial, live = {"version": 2, "percent": 10}, {"version": 1, "percent": 100}
+    assert [share_of(each, [trial, live]) for each in (trial, live)] == [10, 90]
+    assert share_of(live, [live]) == 100
 
 
 def test_lengths_are_read_as_the_api_writes_them() -> None:
