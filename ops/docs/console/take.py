@@ -131,7 +131,7 @@ SCENES: dict[str, Scene] = {
     "providers": providers,
     "phone-lab": phone_lab,
 }
-ON_A_PHONE = ("overview", "deliveries", "delivery")
+ON_A_PHONE = ("overview", "delivery")
 
 
 async def _take(browser: Browser, up: dict[str, Any], name: str, theme: str, size: dict[str, int], suffix: str) -> None:
