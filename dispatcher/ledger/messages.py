@@ -56,6 +56,11 @@ _NEXT_DUE = """
 SELECT min(due) FROM homes
 WHERE NOT admitted AND archived_at IS NULL AND due > $1 AND due <= $2 AND due > accepted_at
 """
+#: Index homes_unadmitted.
+_SHARING = """
+SELECT coalesce(sum(size), 0) FROM homes
+WHERE NOT admitted AND archived_at IS NULL AND due >= $3 AND due < $4 AND app = $1 AND lane = $2
+"""
 #: Index homes_open.
 _OPEN = f"""
 SELECT {_HOME} FROM homes
@@ -113,6 +118,14 @@ class SqlMessages:
         async def work(connection: Connection) -> Millis | None:
             due: Millis | None = await connection.fetchval(_NEXT_DUE, after, until)
             return due
+
+        return await ask(self._engine, work)
+
+    async def sharing(self, app: str, lane: Lane, since: Millis, until: Millis) -> int:
+        """See the port."""
+
+        async def work(connection: Connection) -> int:
+            return int(await connection.fetchval(_SHARING, app, lane.value, since, until))
 
         return await ask(self._engine, work)
 

@@ -4,11 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Protocol
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.pipeline.admit import admit_home
 from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.release import Release
 from dispatcher.ports.homes import Queue
 from dispatcher.ports.messages import StoredHome
 
@@ -41,12 +43,12 @@ async def reconcile(parts: Parts, now: Millis, *, sleep: Sleep = asyncio.sleep) 
     """Admits what the ledger has and the hot store has not; answers how many homes that were.
 
     A scheduled message is in nobody's inbox before its ``not_before``: what is due in a moment is waited for, and read
-    once it is due, so that a recall until then counts. Where thousands share a moment they go page by page.
+    once it is due, so that a recall until then counts. Where thousands share a minute they are spread over it.
     """
-    count, until = 0, now + TURN
+    count, until, release = 0, now + TURN, Release(parts)
     while now <= until:
         homes = await parts.messages.unadmitted(now - BEHIND, due_before=now + 1, limit=LIMIT)
-        admitted = await _admit_all(homes, parts)
+        admitted = await _admit_all(homes, release, parts)
         count += len(admitted)
         now = max(now, parts.clock())
         if len(homes) < LIMIT:
@@ -60,13 +62,14 @@ async def reconcile(parts: Parts, now: Millis, *, sleep: Sleep = asyncio.sleep) 
     return count
 
 
-async def _admit_all(homes: Sequence[StoredHome], parts: Parts) -> list[StoredHome]:
+async def _admit_all(homes: Sequence[StoredHome], release: Release, parts: Parts) -> list[StoredHome]:
     """Several at once; one that fails is left for the next turn."""
     slots = asyncio.Semaphore(SLOTS)
 
     async def admit(stored: StoredHome) -> None:
         async with slots:
-            await admit_home(stored, parts, parts.clock())
+            now = parts.clock()
+            await admit_home(replace(stored, due=await release.moment(stored, now)), parts, now)
 
     results = await asyncio.gather(*(admit(stored) for stored in homes), return_exceptions=True)
     admitted = []

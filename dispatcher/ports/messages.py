@@ -138,6 +138,9 @@ class Messages(Protocol):
     async def next_due(self, after: Millis, until: Millis) -> Millis | None:
         """When the next scheduled home comes due, in that time."""
 
+    async def sharing(self, app: str, lane: Lane, since: Millis, until: Millis) -> int:
+        """How many deliveries wait in homes that are due in that time and that the hot store does not have yet."""
+
     async def open_homes(self, after: int, limit: int, *, unadmitted: bool = False) -> list[StoredHome]:
         """Homes above *after* in id order that are admitted and not fully archived: for rebuilding.
 

@@ -1,14 +1,19 @@
 """Schedules, ttl in every phase, reach each, brakes, devices nobody knows."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dispatcher.domain.clock import HOUR, MINUTE, SECOND
 from dispatcher.domain.delivery import Phase
+from dispatcher.domain.message import Priority
 from dispatcher.domain.outcome import HandedOver, RetryLater
 from dispatcher.domain.paths import Path
 from dispatcher.pipeline.reconcile import reconcile
+from dispatcher.pipeline.release import offset
 
 LADDER = ("{path: push, wait: 10s}", "{path: sms, wait: 1m}")
 
@@ -39,6 +44,46 @@ async def test_a_scheduled_message_is_seen_by_nobody_before_its_time_and_goes_on
         assert sent.at == due
     assert await inbox(world) == ["later", "now"]
     assert sent.attempt.expires_at == due + 24 * HOUR
+
+
+async def test_a_crowded_minute_is_spread_and_everybody_finds_it_in_the_inbox_on_time(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.pipeline.release.AT_ONCE", 4)
+    monkeypatch.setattr("dispatcher.pipeline.release.A_SECOND", 1)
+    await world.app("{path: push, wait: 10s}")
+    due = world.now // MINUTE * MINUTE + HOUR
+    users = [f"u{number}" for number in range(8)]
+    for user in users:
+        await world.user(user, f"d-{user}")
+        await world.dispatch(f"to-{user}", user, not_before=due)
+    await world.dispatch("code", "u0", not_before=due, priority=Priority.HIGH, klass="otp")
+    await world.dispatch("short", "u1", not_before=due, ttl_ms=4 * SECOND)
+    world.now = due
+    await world.reconcile()
+    for user in users:
+        entries = await world.stores.parts.inboxes.newest("im", user, before=None, limit=10)
+        assert any(f'"to-{user}"'.encode() in entry.body for entry in entries)
+    await world.advance(MINUTE)
+    at = {sent.attempt.message.message_id: sent.at - due for sent in world.sent}
+    assert at["code"] == 0
+    assert at["short"] <= SECOND
+    spread = sorted(at[f"to-{user}"] for user in users)
+    assert spread[0] <= SECOND
+    assert 6 * SECOND <= spread[-1] < MINUTE
+    assert all(0 <= later - earlier <= 3 * SECOND for earlier, later in pairwise(spread))
+
+
+@given(size=st.integers(1, 500_000), data=st.data())
+def test_a_crowd_is_through_within_its_minute_and_no_slower_than_a_thousand_a_second(
+    size: int, data: st.DataObject
+) -> None:
+    before = data.draw(st.integers(0, size - 1))
+    waits = offset(before, size)
+    assert 0 <= waits < MINUTE
+    assert waits <= before
+    assert waits <= offset(min(before + 1, size - 1), size)
+    assert size > 2_000 or waits == 0
 
 
 def left(world: Any) -> list[str]:
