@@ -77,7 +77,7 @@ def fault_of(token: str) -> tuple[dict[str, Any], bool, bool] | None:
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Starts and ends all of its processes; about four minutes for 100,000, half a minute for the tiny run."""
+    """Starts and ends all of its processes; some ten minutes for 100,000 (most of it registers devices), half a minute for the tiny run."""
     amount = QUICK_SENDS if quick else SENDS
     with simulators(log_limit=4 * amount) as ends, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as data:
         rules: list[dict[str, Any]] = [
@@ -106,7 +106,8 @@ def _process(environ: Mapping[str, str], *arguments: str) -> Iterator[subprocess
     """A process of ours, told to stop at the end and killed where it does not within fifteen seconds."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PUSHPATH_", "COV"))}
     command = [sys.executable, "-c", "from dispatcher.cli import main; main()", *arguments]
-    running = subprocess.Popen(command, env={**own, **environ, "PUSHPATH_LOG_LEVEL": "error"})  # noqa: S603 - ourselves
+    environ = {**own, **environ, "PUSHPATH_LOG_LEVEL": "error"}
+    running = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
     try:
         yield running
     finally:
