@@ -77,7 +77,7 @@ def fault_of(token: str) -> tuple[dict[str, Any], bool, bool] | None:
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Starts and ends all of its processes; some ten minutes for 100,000 (most of it registers devices), half a minute for the tiny run."""
+    """Starts and ends all of its processes; most of a whole run, some ten minutes long, registers devices."""
     amount = QUICK_SENDS if quick else SENDS
     with simulators(log_limit=4 * amount) as ends, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as data:
         rules: list[dict[str, Any]] = [
