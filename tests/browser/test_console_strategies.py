@@ -49,6 +49,7 @@ async def test_a_rule_is_edited_tried_published_to_a_tenth_and_rolled_back(admin
     await page.get_by_role("button", name="Go on: try it").click()
     await page.get_by_role("button", name="Compare").click()
     await expect(page.get_by_text(" decisions in ")).to_be_visible(timeout=60_000)
+    await expect(page.locator(".tiles").filter(has_text="SMS held by limits")).to_be_visible()
     await page.get_by_role("button", name="Decide").click()
     await expect(page.get_by_text("matches.")).to_be_visible()
 

@@ -231,6 +231,7 @@ def _tiles(answer: Mapping[str, Any]) -> Markup:
             f"live: {percent(answer['confirmed']['old'], total)}",
         ),
         both("SMS segments", "sms_segments"),
+        both("SMS held by limits", "sms_limited"),
         tile("Cost", f"{answer['cost']['new']:,.2f}", f"live: {answer['cost']['old']:,.2f}"),
         tile("Proof, p95", seconds(proof["new"]["p95"]), f"live: {seconds(proof['old']['p95'])}"),
         class_="tiles",
@@ -259,6 +260,8 @@ def _side(side: Mapping[str, Any]) -> Markup:
                 class_="muted",
             )
         )
+    if side.get("sms_limited"):
+        parts.append(el("small", f" SMS held: {side['sms_limited']},", class_="muted"))
     proven = side.get("proven_s", side.get("time_to_proof_s"))
     parts.append(el("small", f" proven in {seconds(proven)}" if proven is not None else " not proven", class_="muted"))
     return join(parts)
