@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dispatcher.settings import describe_settings
+from dispatcher.settings_table import describe_settings
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- settings: made by ops/settings_table.py -->", "<!-- end of settings -->"

@@ -29,7 +29,7 @@ from dispatcher.embedded.servers import start_servers
 from dispatcher.ledger.migrate import migrate
 from dispatcher.pipeline.kept_books import KeptBooks
 from dispatcher.ports.directory import App
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from workers.chores import reconcile_turn
 
 ROWS, QUICK_ROWS, DAYS = 1_000_000, 4_000, 40

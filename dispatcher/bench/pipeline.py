@@ -35,7 +35,7 @@ from dispatcher.pipeline.sweep import LEASE_MS, sweep
 from dispatcher.ports.directory import App, DeviceRegistration
 from dispatcher.ports.homes import Queue
 from dispatcher.ports.provider import Attempt, Limits
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from workers.chores import reconcile_turn, upkeep_turn
 
 USERS = 10_000

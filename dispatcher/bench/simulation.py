@@ -26,7 +26,7 @@ from dispatcher.domain.clock import Millis, rfc3339, system_clock
 from dispatcher.embedded.servers import Servers, start_servers
 from dispatcher.ledger.migrate import migrate
 from dispatcher.ports.directory import App
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from strategies.bench import DRAFT, TEN_RULES
 
 ROWS = 1_000_000

@@ -29,7 +29,7 @@ from dispatcher.domain.requests import DispatchRequest
 from dispatcher.embedded.servers import start_servers
 from dispatcher.ledger.migrate import migrate
 from dispatcher.ports.directory import App, DeviceRegistration
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from providers.bench.simulators import Ends, simulators
 from providers.sandbox import load_credentials
 from workers.app import create_celery

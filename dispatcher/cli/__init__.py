@@ -14,7 +14,7 @@ from dispatcher.cli.processes import api, console, gateway, migrate, sandbox, sc
 from dispatcher.cli.secret import secret
 from dispatcher.cli.strategies import strategies
 from dispatcher.cli.up import up
-from dispatcher.settings import SettingsError
+from dispatcher.settings_source import SettingsError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

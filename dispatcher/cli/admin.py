@@ -12,7 +12,7 @@ from dispatcher.cli.options import config_option, json_option, settings_of, show
 from dispatcher.cli.stores import with_stores
 from dispatcher.domain.clock import rfc3339
 from dispatcher.domain.ids import is_id
-from dispatcher.settings import describe_settings, shown
+from dispatcher.settings_table import describe_settings, shown
 
 SCOPES = ("send", "users", "devices", "read", "strategies", "admin")
 

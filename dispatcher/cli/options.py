@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
+from dispatcher.settings_source import load_settings
 from dispatcher.telemetry import Metrics
 
 DATA_DIR = Path(".data")

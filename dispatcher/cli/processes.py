@@ -10,7 +10,8 @@ import uvloop
 
 from dispatcher.cli.options import config_option, found_config, metrics_of, settings_of
 from dispatcher.logs import set_up_logs, watch_loop
-from dispatcher.settings import Settings, SettingsError, configured
+from dispatcher.settings import Settings
+from dispatcher.settings_source import SettingsError, configured
 
 
 @click.command()

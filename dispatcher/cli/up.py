@@ -18,7 +18,8 @@ from dispatcher.embedded.children import ChildSpec
 from dispatcher.embedded.ports import HOST
 from dispatcher.embedded.probes import answers_http
 from dispatcher.embedded.up import UpContext, UpOptions, UpPlan, run_up
-from dispatcher.settings import Settings, configured, load_settings
+from dispatcher.settings import Settings
+from dispatcher.settings_source import configured, load_settings
 
 if TYPE_CHECKING:
     from dispatcher.bootstrap import Stores

@@ -5,16 +5,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.secret import Secret, SecretUrl
-from dispatcher.settings import (
-    LogFormat,
-    Settings,
-    SettingsError,
-    celery_form,
-    configured,
-    describe_settings,
-    load_settings,
-    shown,
-)
+from dispatcher.settings import LogFormat, Settings, celery_form
+from dispatcher.settings_source import SettingsError, configured, load_settings
+from dispatcher.settings_table import describe_settings, shown
 
 KEY = "k" * 32
 BASE = {

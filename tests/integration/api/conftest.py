@@ -12,7 +12,7 @@ from dispatcher.bootstrap import open_stores
 from dispatcher.core import AppCore
 from dispatcher.domain.clock import system_clock
 from dispatcher.ports.directory import App
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from workers.chores import reconcile_turn
 
 SCOPES = ("send", "users", "devices", "read", "strategies", "admin")

@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 from dispatcher.bootstrap import open_stores
 from dispatcher.cli.up import APP_ID, _seed
 from dispatcher.domain.paths import Path
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 
 _PORTS = {"api": 1, "apns": 2, "fcm": 3, "sms": 4}
 

@@ -26,7 +26,7 @@ from dispatcher.ports.directory import App, DeviceRegistration, UserChange
 from dispatcher.ports.homes import Claim, Queue
 from dispatcher.ports.presence import Line, Presence
 from dispatcher.ports.provider import Attempt, Limits, Provider
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from workers.chores import reconcile_turn
 from workers.drains import Drains
 

@@ -40,7 +40,8 @@ from dispatcher.ports.operations import Session
 from dispatcher.ports.presence import Presence
 from dispatcher.ports.templates import TemplateStale
 from dispatcher.ports.webhooks import Webhook
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
+from dispatcher.settings_source import load_settings
 from dispatcher.telemetry import Metrics
 from strategies.learn import Pin
 

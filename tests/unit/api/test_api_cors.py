@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from dispatcher.settings import SettingsError, load_settings
+from dispatcher.settings_source import SettingsError, load_settings
 
 PAGE = "https://app.example.com"
 ASKS = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}

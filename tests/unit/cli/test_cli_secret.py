@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from dispatcher.cli import pushpath
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 
 PRESENT = 'a "quoted" \\ secret of more than thirty-two bytes'
 STORES = {"ledger_url": "postgresql+asyncpg://p@h/p", "hot_store_url": "redis://h"}

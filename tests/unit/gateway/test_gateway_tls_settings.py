@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.settings import SettingsError, load_settings
+from dispatcher.settings_source import SettingsError, load_settings
 
 BASE = {
     "PUSHPATH_LEDGER_URL": "postgresql+asyncpg://app:hunter2@db/push",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dispatcher.settings import KNOWN, PREFIX
+from dispatcher.settings import PREFIX
+from dispatcher.settings_table import KNOWN
 from dispatcher.telemetry import Metrics, Name
 
 OPS = Path(__file__).parents[3] / "ops"

@@ -9,7 +9,8 @@ import pytest
 
 from dispatcher.bootstrap import open_traces
 from dispatcher.domain.trace import Span, SpanKind, TraceContext, attributes
-from dispatcher.settings import Settings, SettingsError, load_settings
+from dispatcher.settings import Settings
+from dispatcher.settings_source import SettingsError, load_settings
 from dispatcher.tracing.otlp import CLOSE_S, OtlpTracing, traces_url
 from tests.collector import Collector, collecting
 
@@ -101,7 +102,7 @@ def test_switched_on_without_the_extra_it_says_what_to_install(monkeypatch: pyte
     def lacking(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr("dispatcher.settings.find_spec", lacking)
+    monkeypatch.setattr("dispatcher.settings_source.find_spec", lacking)
     with pytest.raises(SettingsError, match=r"pip install 'pushpath\[telemetry\]'"):
         settings(otlp_endpoint="http://127.0.0.1:4318")
     assert settings().otlp_endpoint is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore
 
-from dispatcher.settings import load_settings
+from dispatcher.settings_source import load_settings
 from dispatcher.telemetry import Metrics
 from workers import runtime as module
 from workers.app import create_celery
