@@ -55,6 +55,35 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
             item._id = node_id
 
 
+#: What ends with the last test of a group, though its fixture would live as long as the worker.
+_group_ends: dict[str, contextlib.ExitStack] = {}
+
+
+def _group_of(item: pytest.Item | None) -> str | None:
+    mark = item.get_closest_marker("xdist_group") if item is not None else None
+    return str(mark.args[0]) if mark is not None else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A whole installation that nobody asks any more still costs every test behind it a tenth of a core.
+
+    Only where groups are kept together: in one process tests of other groups may stand between those of one.
+    """
+    try:
+        yield
+    finally:
+        group = _group_of(item) if getattr(item.config.option, "loadgroup", False) else None
+        if group is not None and group != _group_of(nextitem) and group in _group_ends:
+            _group_ends.pop(group).close()
+
+
+@pytest.fixture(scope="session")
+def until_group_ends() -> Callable[[str], contextlib.ExitStack]:
+    """A stack for what a session fixture starts: closed after the last test of the named `xdist_group` here."""
+    return lambda group: _group_ends.setdefault(group, contextlib.ExitStack())
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Real Valkey and PostgreSQL, private to this worker process. Do not stop them: see `own_servers`."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,14 @@ class Installation:
 
 
 @pytest.fixture(scope="session")
-def installation() -> Iterator[Installation]:
-    """Stopped, and its data gone, afterwards."""
+def installation(until_group_ends: Callable[[str], contextlib.ExitStack]) -> Iterator[Installation]:
+    """Stopped, and its data gone, after the last of these tests."""
+    with until_group_ends("browser") as ends:
+        yield ends.enter_context(_installed())
+
+
+@contextlib.contextmanager
+def _installed() -> Iterator[Installation]:
     parent = Path(tempfile.mkdtemp(prefix="pushpath-browser-"))
     data = parent / "data"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PUSHPATH_")}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tests.collector import Collector, collecting
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 100.0
+GroupEnds = Callable[[str], contextlib.ExitStack]
 ENV_KEPT_OUT = ("PUSHPATH_",)
 
 
@@ -94,28 +95,29 @@ def _announced(process: "subprocess.Popen[bytes]", data: Path, log: Path) -> dic
     raise AssertionError(f"up was not ready within {READY_WITHIN_S:g} s:\n{log.read_text()}")
 
 
+@contextlib.contextmanager
+def directory(prefix: str) -> Iterator[Path]:
+    """A temporary one that, as root, the servers' account may pass through."""
+    made = Path(tempfile.mkdtemp(prefix=prefix))
+    made.chmod(0o711)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def up() -> Iterator[RunningUp]:
+def up(until_group_ends: GroupEnds) -> Iterator[RunningUp]:
     """Everything on this machine, shared by the tests of this worker: use ids of your own."""
-    parent = Path(tempfile.mkdtemp(prefix="pushpath-e2e-"))
-    parent.chmod(0o711)  # as root the servers' account has to pass through
-    try:
-        with running_up(parent) as running:
-            yield running
-    finally:
-        shutil.rmtree(parent, ignore_errors=True)
+    with until_group_ends("up") as ends:
+        yield ends.enter_context(running_up(ends.enter_context(directory("pushpath-e2e-"))))
 
 
 @pytest.fixture(scope="session")
-def watched() -> Iterator[tuple[RunningUp, Collector]]:
+def watched(until_group_ends: GroupEnds) -> Iterator[tuple[RunningUp, Collector]]:
     """Another one, which tells a collector of ours its traces, and webhooks of this machine what happens."""
-    parent = Path(tempfile.mkdtemp(prefix="pushpath-watched-"))
-    parent.chmod(0o711)
-    try:
-        with (
-            collecting() as collector,
-            running_up(parent, PUSHPATH_OTLP_ENDPOINT=collector.url, PUSHPATH_WEBHOOK_PRIVATE_TARGETS="true") as up,
-        ):
-            yield up, collector
-    finally:
-        shutil.rmtree(parent, ignore_errors=True)
+    with until_group_ends("up") as ends:
+        parent = ends.enter_context(directory("pushpath-watched-"))
+        collector = ends.enter_context(collecting())
+        up = running_up(parent, PUSHPATH_OTLP_ENDPOINT=collector.url, PUSHPATH_WEBHOOK_PRIVATE_TARGETS="true")
+        yield ends.enter_context(up), collector

@@ -3,17 +3,15 @@
 They publish strategies for classes that other tests dispatch, so they have an `up` of their own.
 """
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import running_up
+from tests.e2e.conftest import directory, running_up
 
 EXAMPLES = Path(__file__).parents[2] / "ops" / "examples"
 
@@ -21,13 +19,8 @@ EXAMPLES = Path(__file__).parents[2] / "ops" / "examples"
 @pytest.fixture(scope="module")
 def own_up() -> Iterator[Any]:
     """Everything on this machine, for this module."""
-    parent = Path(tempfile.mkdtemp(prefix="pushpath-examples-"))
-    parent.chmod(0o711)  # as root the servers' account has to pass through
-    try:
-        with running_up(parent) as running:
-            yield running
-    finally:
-        shutil.rmtree(parent, ignore_errors=True)
+    with directory("pushpath-examples-") as parent, running_up(parent) as running:
+        yield running
 
 
 @pytest.mark.xdist_group("examples")

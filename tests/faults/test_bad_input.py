@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect as dial
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+pytestmark = pytest.mark.xdist_group("bad-input")
 GOOD = {"message_id": "bad", "to": {"user_ids": ["li"]}, "notification": {"title": "T"}}
 
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 import redis
 
+pytestmark = pytest.mark.xdist_group("killed")
 Connect = Callable[[str, str], Awaitable[Any]]
 
 
