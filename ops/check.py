@@ -90,7 +90,8 @@ def static_checks() -> list[Result]:
 def run_pytest(arguments: list[str]) -> tuple[Result, str]:
     """Run the tests over all cores; the result and pytest's closing line."""
     started = time.monotonic()
-    env = {"PYTEST_XDIST_AUTO_NUM_WORKERS": str(os.cpu_count() or 1), **os.environ}
+    # one more than cores: a test on real servers waits for them half of its time
+    env = {"PYTEST_XDIST_AUTO_NUM_WORKERS": str((os.cpu_count() or 1) + 1), **os.environ}
     command = [str(BIN / "python"), "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
     if sys.stdout.isatty():
         command.append("--color=yes")
