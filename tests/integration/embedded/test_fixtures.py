@@ -26,6 +26,7 @@ def test_each_test_has_a_migrated_ledger_of_its_own(servers: Servers, ledger_url
     servers.ledger.query("CREATE TABLE trace (n int)", database=database)
 
 
+@pytest.mark.xdist_group("turns")  # both on one worker
 @pytest.mark.parametrize("turn", [1, 2])
 def test_each_test_has_an_empty_hot_store_apart_from_its_modules(
     hot_store_url: str, module_hot_store_url: str, turn: int

@@ -131,7 +131,7 @@ EVIDENCE = st.dictionaries(
 TRACKS = st.lists(st.builds(RecordedTrack, facts=rows(), evidence=EVIDENCE), min_size=1, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     source=documents(), deliveries=st.lists(TRACKS, min_size=1, max_size=6), ttl_ms=st.sampled_from([1_500, 86_400_000])
 )
