@@ -40,6 +40,8 @@ APP = "faults"
 SENDS, QUICK_SENDS = 100_000, 600
 RETRIES = 2
 WAITS = {False: "6s", True: "20s"}  #: in a tiny run, in a whole one
+#: Seconds without any delivery settled after which the rest counts as hung: longer than every wait below.
+_STANDS_STILL_S = 120.0
 #: One step, and nobody proves anything: what was taken is settled when its wait is over.
 STRATEGY = """
 strategy: default
@@ -186,11 +188,14 @@ async def _send(stores: Stores, worker: int, ends: Ends, amount: int) -> dict[st
         if failed:
             raise failed[0]
     counts: Mapping[str, int] = {}
-    while time.monotonic() - begun < 240:
+    moved = begun
+    while time.monotonic() - moved < _STANDS_STILL_S:
         await asyncio.sleep(2)
         sizes.append(_resident(worker))
         books = await core.books(APP)
-        counts = books["classes"].get("chat", {})
+        before, counts = counts, books["classes"].get("chat", {})
+        if counts != before:
+            moved = time.monotonic()
         if books["balanced"] and counts.get("open") == 0 and counts.get("settled") == amount:
             break
     took = time.monotonic() - begun
