@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,16 +76,12 @@ def _told(span: Any) -> Told:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector that listens on 127.0.0.1 until the block ends."""
-    collector = Collector()
+def listening(take: Callable[[BaseHTTPRequestHandler, bytes], int]) -> Iterator[str]:
+    """A door on 127.0.0.1 until the block ends, and its URL; *take* answers the status of each POST."""
 
     class Door(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.path == "/v1/traces" and self.headers["content-type"] == "application/x-protobuf":
-                collector.take(body)
-            self.send_response(collector.status)
+            self.send_response(take(self, self.rfile.read(int(self.headers["content-length"]))))
             self.send_header("content-length", "0")
             self.end_headers()
 
@@ -96,10 +92,23 @@ def collecting() -> Iterator[Collector]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    collector.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield collector
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """A collector that listens on 127.0.0.1 until the block ends."""
+    collector = Collector()
+
+    def take(request: BaseHTTPRequestHandler, body: bytes) -> int:
+        if request.path == "/v1/traces" and request.headers["content-type"] == "application/x-protobuf":
+            collector.take(body)
+        return collector.status
+
+    with listening(take) as collector.url:
+        yield collector

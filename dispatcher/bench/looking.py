@@ -22,6 +22,7 @@ from dispatcher.bench.fill import fill
 from dispatcher.bench.history import Shape
 from dispatcher.bench.questions import Past, questions
 from dispatcher.bench.report import report
+from dispatcher.bench.settings import SECRET, environ_of
 from dispatcher.bootstrap import Stores, open_stores
 from dispatcher.domain.clock import system_clock
 from dispatcher.embedded.ports import HOST, pick_free_port
@@ -35,7 +36,6 @@ from workers.chores import reconcile_turn
 ROWS, QUICK_ROWS, DAYS = 1_000_000, 4_000, 40
 GOAL_MS = 300
 OPEN_HOMES, OPEN_SINGLES = 100, 100  #: batches of a hundred messages, and messages that stand alone
-_SECRET = "benchmark-benchmark-benchmark-benchmark"  # noqa: S105 - of a ledger that is thrown away
 _READY_S = 90.0
 Ask = Callable[[], Awaitable[None]]
 
@@ -47,12 +47,7 @@ def run(*, quick: bool = False, rows: int | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pushpath-bench-", ignore_cleanup_errors=True) as data:
         servers = start_servers(FilePath(data))
         try:
-            environ = {
-                "PUSHPATH_LEDGER_URL": servers.ledger_url,
-                "PUSHPATH_HOT_STORE_URL": servers.hot_store_url,
-                "PUSHPATH_SECRET_KEY": _SECRET,
-                "PUSHPATH_API_PORT": str(pick_free_port(20_080)),
-            }
+            environ = environ_of(servers, API_PORT=str(pick_free_port(20_080)))
             return asyncio.run(_measure(environ, shape, rounds=1 if quick else 30))
         finally:
             servers.stop()
@@ -62,7 +57,7 @@ async def _measure(environ: Mapping[str, str], shape: Shape, *, rounds: int) -> 
     figures: dict[str, tuple[float, str]] = {"stored": (shape.rows, "deliveries")}
     await migrate(environ["PUSHPATH_LEDGER_URL"])
     begun = time.monotonic()
-    await fill(environ["PUSHPATH_LEDGER_URL"], shape, _SECRET.encode())
+    await fill(environ["PUSHPATH_LEDGER_URL"], shape, SECRET.encode())
     figures["fill"] = (time.monotonic() - begun, "s")
     stores = await open_stores(load_settings(None, environ))
     try:

@@ -16,6 +16,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from dispatcher.bench.report import cpu_of, report
+from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import Stores, open_stores
 from dispatcher.cli.processes import tune_collector
 from dispatcher.core import AppCore
@@ -209,11 +210,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pushpath-bench-", ignore_cleanup_errors=True) as data:
         servers = start_servers(FilePath(data))
         try:
-            environ = {
-                "PUSHPATH_LEDGER_URL": servers.ledger_url,
-                "PUSHPATH_HOT_STORE_URL": servers.hot_store_url,
-                "PUSHPATH_SECRET_KEY": "benchmark-benchmark-benchmark-benchmark",
-            }
+            environ = environ_of(servers)
             for name, batch, single in (("batch_500", 500, False), ("batch_100", 100, False), ("single", 500, True)):
                 meter, spent, well = asyncio.run(
                     _one(environ, servers.pids, amount=amount, batch=batch, single=single, app=name)

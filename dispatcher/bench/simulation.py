@@ -21,6 +21,7 @@ import httpx
 
 from dispatcher.bench.recorded_traffic import fill
 from dispatcher.bench.report import cpu_of, report
+from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import open_stores
 from dispatcher.domain.clock import Millis, rfc3339, system_clock
 from dispatcher.embedded.servers import Servers, start_servers
@@ -41,14 +42,9 @@ def run(*, quick: bool = False, rows: int | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pushpath-bench-", ignore_cleanup_errors=True) as data:
         servers = start_servers(Path(data), durable=False)
         try:
-            environ = {
-                "PUSHPATH_LEDGER_URL": servers.ledger_url,
-                "PUSHPATH_HOT_STORE_URL": servers.hot_store_url,
-                "PUSHPATH_BROKER_URL": servers.broker_url,
-                "PUSHPATH_SECRET_KEY": "benchmark-benchmark-benchmark-benchmark",
-                "PUSHPATH_API_PORT": str(_free_port()),
-                "PUSHPATH_LOG_LEVEL": "warning",
-            }
+            environ = environ_of(
+                servers, BROKER_URL=servers.broker_url, API_PORT=str(_free_port()), LOG_LEVEL="warning"
+            )
             figures = asyncio.run(_measure(environ, servers, Path(data), amount))
         finally:
             servers.stop()

@@ -20,6 +20,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from dispatcher.bench.report import cpu_of, report
+from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import Stores, open_stores
 from dispatcher.core import AppCore
 from dispatcher.domain.clock import system_clock
@@ -92,11 +93,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         ends.script("apns", {"errors": rules})
         servers = start_servers(FilePath(data))
         try:
-            environ = {
-                "PUSHPATH_LEDGER_URL": servers.ledger_url,
-                "PUSHPATH_HOT_STORE_URL": servers.hot_store_url,
-                "PUSHPATH_SECRET_KEY": "benchmark-benchmark-benchmark-benchmark",
-            }
+            environ = environ_of(servers)
             seen = asyncio.run(_measure(environ, ends, amount))
         finally:
             servers.stop()

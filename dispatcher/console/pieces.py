@@ -11,6 +11,9 @@ from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.palette import TONES
 from dispatcher.console.words import path_name
 
+#: From this share of a budget on somebody should know.
+NEARLY_FULL = 0.8
+
 
 def html(content: str, classes: str = "") -> ui.html:
     """Markup of ours, as it is: made with :func:`el`, which escapes."""
@@ -38,6 +41,26 @@ def tile(title: str, value: str, note: Any = "", *, tone: str = "") -> Markup:
         el("div", value, class_=f"tile-value {tone}"),
         el("div", note, class_="tile-note"),
         class_="tile",
+    )
+
+
+def fullness(share: float) -> str:
+    """The tone of a budget of which *share* is used."""
+    return "bad" if share >= 1 else "warn" if share >= NEARLY_FULL else ""
+
+
+def meter(share: float, label: str) -> Markup:
+    """How much of something is used, as a bar; over-full is full."""
+    filled = min(share, 1.0)
+    return el(
+        "div",
+        el("i", style=f"width:{filled:.1%}"),
+        class_=f"meter {fullness(share)}",
+        role="meter",
+        aria_label=label,
+        aria_valuenow=f"{filled * 100:.0f}",
+        aria_valuemin="0",
+        aria_valuemax="100",
     )
 
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from dispatcher.console.markup import Markup, el, join
 from dispatcher.console.palette import TONES
-from dispatcher.console.pieces import badge, path_badge, table
+from dispatcher.console.pieces import badge, meter, path_badge, table
 from dispatcher.console.words import ago, number, percent, seconds, time_tag
 
 Provider = Mapping[str, Any]
@@ -115,19 +115,9 @@ def _receipt(provider: Provider) -> str:
 
 
 def _quota(quota: Mapping[str, Any]) -> Markup:
-    share = min(quota["used"] / quota["limit"], 1.0) if quota["limit"] else 1.0
-    tone = "bad" if share >= 1 else "warn" if share >= 0.8 else ""
-    meter = el(
-        "div",
-        el("i", style=f"width:{share:.1%}"),
-        class_=f"meter {tone}",
-        role="meter",
-        aria_label="Quota used",
-        aria_valuenow=f"{share * 100:.0f}",
-        aria_valuemin="0",
-        aria_valuemax="100",
-    )
-    return join(f"{number(quota['used'])} of {number(quota['limit'])} in {seconds(float(quota['window_s']))}", meter)
+    share = quota["used"] / quota["limit"] if quota["limit"] else 1.0
+    said = f"{number(quota['used'])} of {number(quota['limit'])} in {seconds(float(quota['window_s']))}"
+    return join(said, meter(share, "Quota used"))
 
 
 def _carrier(carrier: Mapping[str, Any], zone: ZoneInfo) -> Markup:

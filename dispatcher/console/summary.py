@@ -7,11 +7,19 @@ from zoneinfo import ZoneInfo
 
 from dispatcher.console.api import ApiError
 from dispatcher.console.markup import Markup, el, join
-from dispatcher.console.pieces import badge, empty_state, path_badge, problem_box, table, tile
+from dispatcher.console.pieces import (
+    NEARLY_FULL,
+    badge,
+    empty_state,
+    fullness,
+    meter,
+    path_badge,
+    problem_box,
+    table,
+    tile,
+)
 from dispatcher.console.words import PATHS, compact, number, path_name, percent, seconds, time_tag
 
-#: From this share of the SMS budget on somebody should know.
-BUDGET_WARNS = 0.8
 _EACH = {"1m": "a minute", "1h": "an hour", "1d": "a day", "7d": "a week", "30d": "a month"}
 
 
@@ -68,7 +76,7 @@ def alerts(found: Snapshot, zone: ZoneInfo) -> Markup:
     if books is not None and not books["balanced"]:
         missing = sum(abs(one.get("missing", 0)) for one in books["classes"].values())
         bad.append(_alert("bad", "The books do not balance", f"{number(missing)} messages are unaccounted for."))
-    if (budget := found.budget) is not None and budget.share >= BUDGET_WARNS:
+    if (budget := found.budget) is not None and budget.share >= NEARLY_FULL:
         words = f"{number(budget.spent)} of {number(budget.allowed)} segments {_each(budget.window)}."
         if budget.share >= 1:
             bad.append(_alert("bad", "The SMS budget is used up", words, "No SMS leaves until it frees up."))
@@ -123,19 +131,9 @@ def _sms_tile(found: Snapshot, totals: Mapping[str, Any]) -> Markup:
     budget = found.budget
     if budget is None:
         return tile("SMS segments", compact(spent(totals)), "in this range; no budget is set")
-    tone = "bad" if budget.share >= 1 else "warn" if budget.share >= BUDGET_WARNS else ""
-    meter = el(
-        "div",
-        el("i", style=f"width:{min(budget.share, 1):.1%}"),
-        class_=f"meter {tone}",
-        role="meter",
-        aria_label="SMS budget used",
-        aria_valuenow=f"{min(budget.share, 1) * 100:.0f}",
-        aria_valuemin="0",
-        aria_valuemax="100",
-    )
-    note = join(f"of {number(budget.allowed)} segments {_each(budget.window)}", meter)
-    return tile("SMS spent", compact(budget.spent), note, tone=tone)
+    used = meter(budget.share, "SMS budget used")
+    note = join(f"of {number(budget.allowed)} segments {_each(budget.window)}", used)
+    return tile("SMS spent", compact(budget.spent), note, tone=fullness(budget.share))
 
 
 def _change(now: float | None, before: float | None) -> str:

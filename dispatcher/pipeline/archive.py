@@ -10,6 +10,7 @@ import msgspec
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import DeliveryState, End
 from dispatcher.domain.ids import DeliveryRef
+from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import DeliveryPlan, rung_of
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.teach import Budget, teach
@@ -147,12 +148,12 @@ def describe_tracks(state: DeliveryState, plan: DeliveryPlan | None) -> list[dic
 
 
 def _count(rows: Sequence[SettledDelivery], parts: Parts) -> None:
-    ends = Counter([(row.klass, row.end) for row in rows])
-    proven = [row for row in rows if row.confirmed_by is not None and row.confirmed_at is not None]
-    for (klass, end), count in ends.items():
-        parts.telemetry.settled(klass, end.name.lower(), count)
-    for (klass, path), count in Counter([(row.klass, row.confirmed_by) for row in proven]).items():
-        parts.telemetry.confirmed(klass, path, count)
-    for row in proven:
+    confirmed: Counter[tuple[str, Path]] = Counter()
+    for row in rows:
         if row.confirmed_by is not None and row.confirmed_at is not None:
+            confirmed[row.klass, row.confirmed_by] += 1
             parts.telemetry.proof_took(row.confirmed_by, (row.confirmed_at - row.accepted_at) / SECOND)
+    for (klass, end), count in Counter([(row.klass, row.end) for row in rows]).items():
+        parts.telemetry.settled(klass, end.name.lower(), count)
+    for (klass, path), count in confirmed.items():
+        parts.telemetry.confirmed(klass, path, count)

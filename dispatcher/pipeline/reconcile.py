@@ -65,13 +65,14 @@ async def reconcile(parts: Parts, now: Millis, *, sleep: Sleep = asyncio.sleep) 
 async def _admit_all(homes: Sequence[StoredHome], release: Release, parts: Parts) -> list[StoredHome]:
     """Several at once; one that fails is left for the next turn."""
     slots = asyncio.Semaphore(SLOTS)
+    moments = [await release.moment(stored, parts.clock()) for stored in homes]  # in order: a crowd is counted once
 
-    async def admit(stored: StoredHome) -> None:
+    async def admit(stored: StoredHome, due: Millis) -> None:
         async with slots:
-            now = parts.clock()
-            await admit_home(replace(stored, due=await release.moment(stored, now)), parts, now)
+            await admit_home(replace(stored, due=due), parts, parts.clock())
 
-    results = await asyncio.gather(*(admit(stored) for stored in homes), return_exceptions=True)
+    admissions = map(admit, homes, moments)
+    results = await asyncio.gather(*admissions, return_exceptions=True)
     admitted = []
     for stored, result in zip(homes, results, strict=True):
         if result is None:

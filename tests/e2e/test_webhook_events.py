@@ -1,19 +1,17 @@
 """All eight status events through real processes, to a receiver that checks every signature."""
 
 import json
-import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from hashlib import sha256
 from hmac import digest
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.collector import Collector
+from tests.collector import Collector, listening
 from tests.e2e.conftest import RunningUp
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(240)]
@@ -63,25 +61,9 @@ class Receiver:
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
     kept = Receiver()
-
-    class Door(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status = kept.take(self.headers, self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}/in"
-    yield kept
-    server.shutdown()
-    server.server_close()
+    with listening(lambda request, body: kept.take(request.headers, body)) as url:
+        kept.url = f"{url}/in"
+        yield kept
 
 
 @pytest.fixture
