@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     cors_origins: Annotated[
         tuple[str, ...],
-        Meta(description="origins whose browser scripts may call the API: https://app.example.com, or *"),
+        Meta(description="origins whose browser scripts may call API and gateway: https://app.example.com, or *"),
     ] = ()
 
     rate_limits: Annotated[bool, Meta(description="whether callers are limited at all")] = True

@@ -180,6 +180,7 @@ async def _gateway(settings: Settings) -> None:
             node=settings.node,
             connects_per_address=settings.connections_per_address,
             trusted_peers=settings.trusted_proxies,
+            cors_origins=settings.cors_origins,
             tls_certificate=settings.gateway_tls_certificate or None,
             tls_key=settings.gateway_tls_key or None,
         ),

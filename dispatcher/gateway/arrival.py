@@ -8,6 +8,7 @@ from dispatcher.gateway.answers import answer, problem
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.line import Line, peer_of
+from dispatcher.gateway.origins import asks_first, permitted, preflight
 from dispatcher.gateway.polls import Poll, PollLine
 from dispatcher.protocol.frames import Codec
 from dispatcher.protocol.handshake import answer_upgrade
@@ -18,9 +19,11 @@ _UPGRADED = Count.UPGRADED.value
 
 
 class Arrival(asyncio.Protocol):
-    """Reads requests one at a time. ``poll``: the one being served; ``place``: the device's place between polls."""
+    """Reads requests one at a time. ``poll``: the one being served; ``place``: the device's place between polls;
+    ``permission``: header lines for a page on another origin.
+    """
 
-    __slots__ = ("address", "bucket", "buffer", "desk", "head", "place", "poll", "transport")
+    __slots__ = ("address", "bucket", "buffer", "desk", "head", "permission", "place", "poll", "transport")
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -28,6 +31,7 @@ class Arrival(asyncio.Protocol):
         self.bucket = 0
         self.buffer: bytearray | None = None
         self.head: tuple[bytes, Request] | None = None  # of the last poll: its fields' bytes, and what they said
+        self.permission = b""
         self.poll: Poll | None = None
         self.place: PollLine | None = None
 
@@ -85,7 +89,7 @@ class Arrival(asyncio.Protocol):
         if not keep_alive or self.desk.draining:
             self.refuse(data)
             return
-        self.transport.write(data)
+        self.transport.write(permitted(data, self.permission) if self.permission else data)
         settings = self.desk.settings
         pause = settings.keep_alive if self.place is None else settings.poll_line
         self.desk.deadlines.put(self, self.desk.now + pause)
@@ -97,7 +101,7 @@ class Arrival(asyncio.Protocol):
 
     def refuse(self, data: bytes) -> None:
         """The last answer on this connection."""
-        self.transport.write(data)
+        self.transport.write(permitted(data, self.permission) if self.permission else data)
         self.transport.close()
         self.desk.deadlines.put(self, self.desk.now + self.desk.settings.close_within)
 
@@ -135,8 +139,10 @@ class Arrival(asyncio.Protocol):
 
     def _serve(self, request: Request, data: bytes | bytearray, rest: bytes) -> None:
         desk = self.desk
+        if desk.origins is not None:
+            self.permission = desk.origins.permission(request.fields)
         if request.method != "GET":
-            self.refuse(problem(405, "method_not_allowed", "only GET is spoken here"))
+            self._not_get(request, rest)
         elif request.path == "/v1/connect":
             head, codec = answer_upgrade(request)
             desk.upgrades.keep(bytes(data), request, head, codec)
@@ -156,6 +162,16 @@ class Arrival(asyncio.Protocol):
             self.respond(answer(200, state, keep_alive=request.keep_alive), keep_alive=request.keep_alive)
         else:
             self.refuse(problem(404, "not_found", "nothing is served under this path"))
+
+    def _not_get(self, request: Request, rest: bytes) -> None:
+        """Only a browser's question before it polls is answered."""
+        asked = request.method == "OPTIONS" and request.path == "/v1/inbox" and asks_first(request.fields)
+        if self.desk.origins is None or not asked:
+            self.refuse(problem(405, "method_not_allowed", "only GET is spoken here"))
+            return
+        if rest:
+            self.buffer = bytearray(rest)
+        self.respond(preflight(self.permission, keep_alive=request.keep_alive), keep_alive=request.keep_alive)
 
     def _switch(self, request: Request, head: bytes, codec: Codec, rest: bytes) -> None:
         address = self._address(request)

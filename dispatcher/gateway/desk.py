@@ -13,6 +13,7 @@ from dispatcher.gateway.counters import Counters
 from dispatcher.gateway.deadlines import Deadlines
 from dispatcher.gateway.hub import Hub
 from dispatcher.gateway.kept_out import KeptOut, ReadRules
+from dispatcher.gateway.origins import Origins
 from dispatcher.gateway.pressure import Pressure
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.ports.inboxes import Inboxes
@@ -50,6 +51,7 @@ class Desk:
         "node",
         "now",
         "openings",
+        "origins",
         "polls",
         "presences",
         "pressure",
@@ -112,6 +114,7 @@ class Desk:
         self.kept_out = KeptOut(rules, self.counters)
         self.deadlines = Deadlines(self.now)
         self.pressure = Pressure(settings, dice)
+        self.origins = Origins(settings.cors_origins) if settings.cors_origins else None
         self.trusted = tuple(ip_network(peers, strict=False) for peers in settings.trusted_peers)
         self.chores = Chores(self.counters, at_once=settings.openings_at_once)
         self.acks = Acks(receive, clock, self.counters, gather=settings.gather_acks)

@@ -19,6 +19,7 @@ class GatewaySettings:
     tls_certificate: str | None = None  #: PEM chain; None: plain, behind a balancer
     tls_key: str | None = None
     trusted_peers: tuple[str, ...] = ()  #: networks whose X-Forwarded-For is believed: 10.0.0.0/8, or one address
+    cors_origins: tuple[str, ...] = ()  #: pages whose scripts may poll: https://app.example.com, or *
 
     heartbeat_s: int = 240
     heartbeat_least_s: int = 30

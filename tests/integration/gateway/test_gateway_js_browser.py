@@ -160,6 +160,35 @@ async def test_a_browser_polls_while_the_line_does_not_hold(
     assert (await log(page, "ended", None))[-2:] == [["state", "offline"], ["ended", None]]
 
 
+async def test_a_page_on_another_origin_polls_the_gateway_where_the_settings_name_it(
+    stage: Any, site: Site, page: Page, eventually: Any
+) -> None:
+    token = await stage.world.bind("li", "phone-1")
+    cursor = stage.world.cursor("li", stage.world.append("li", "m0").seq)
+    listed, closed = await stage.gateway(cors_origins=(site.url,)), stage.gateways[0]
+    poll = """
+      async ({url, token}) => {
+        try {
+          const reply = await fetch(url, {headers: {Authorization: `Bearer ${token}`}});
+          return [reply.status, (await reply.json()).messages?.map((message) => message.message_id)];
+        } catch (error) {
+          return [0, error.name];
+        }
+      }
+    """
+
+    async def polled(gateway: Any, shown: str = token) -> Any:
+        url = f"http://127.0.0.1:{gateway.port}/v1/inbox?wait=30s&after={cursor}"
+        return await page.evaluate(poll, {"url": url, "token": shown})
+
+    waiting = asyncio.create_task(polled(listed))
+    await eventually(lambda: listed.gauges()["parked"] == 1)
+    await stage.world.dispatch("li", "m1", "polled")
+    assert await waiting == [200, ["m1"]]
+    assert await polled(listed, "rubbish") == [401, None]
+    assert await polled(closed) == [0, "TypeError"]
+
+
 async def test_heartbeats_grow_settle_and_start_over_as_the_python_clients_do(page: Page) -> None:
     found = await page.evaluate(
         """async () => {
