@@ -12,6 +12,7 @@ from celery import Celery
 from celery.exceptions import Ignore
 
 from dispatcher.bootstrap import Stores, open_stores
+from dispatcher.collector import calm_collector
 from dispatcher.settings import Settings
 from dispatcher.telemetry import Metrics
 from workers.drains import Drains
@@ -87,6 +88,7 @@ class Runtime:
         self.stores = await open_stores(self._settings, hint=hint, metrics=self._metrics)
         self.drains = Drains(self.stores, self._own, hints)
         self.webhooks = WebhookSender(self.stores)
+        calm_collector()
 
     def begin_stop(self) -> None:
         """The process was told to stop: nothing new begins, and what is under way has STOP_WITHIN_S. Never waits."""

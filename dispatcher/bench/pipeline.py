@@ -18,7 +18,7 @@ from typing import Any
 from dispatcher.bench.report import cpu_of, report
 from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import Stores, open_stores
-from dispatcher.cli.processes import tune_collector
+from dispatcher.collector import calm_collector
 from dispatcher.core import AppCore
 from dispatcher.domain.clock import MINUTE, Millis, system_clock
 from dispatcher.domain.delivery import Proof
@@ -203,7 +203,7 @@ def _registration(app: str, number: int, now: Millis) -> DeviceRegistration:
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Batches of 500, of 100, and single requests gathered; CPU of ours and of the servers, per notification."""
-    tune_collector()
+    calm_collector()
     amount = 1_000 if quick else 20_000
     figures: dict[str, tuple[float, str]] = {}
     balanced = True

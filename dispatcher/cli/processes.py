@@ -1,7 +1,6 @@
 """One process each: api, gateway, worker, schedule, console, sandbox; and the migration they all need first."""
 
 import asyncio
-import gc
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import click
 import uvloop
 
 from dispatcher.cli.options import config_option, found_config, metrics_of, settings_of
+from dispatcher.collector import calm_collector
 from dispatcher.logs import set_up_logs, watch_loop
 from dispatcher.settings import Settings
 from dispatcher.settings_source import SettingsError, configured
@@ -130,16 +130,8 @@ def migrate(config: Path | None) -> None:
     click.echo("The ledger is up to date.")
 
 
-def tune_collector() -> None:
-    """Collects garbage in larger steps: batches make thousands of short-lived values, hardly any in cycles.
-
-    With Python's own thresholds a fifth of the pipeline's time goes into looking for cycles that are not there.
-    """
-    gc.set_threshold(50_000, 20, 20)
-
-
 def _begin(config: Path | None, process: str) -> Settings:
-    tune_collector()
+    calm_collector()
     settings = settings_of(config)
     set_up_logs(process, level=settings.log_level.value, style=settings.log_format.value)
     return settings
@@ -156,7 +148,7 @@ async def _api(settings: Settings) -> None:
     hints = CeleryHints(create_celery(settings.celery_broker.reveal()))
     core = AppCore(await open_stores(settings, hint=hints, metrics=metrics_of(settings)))
     try:
-        await serve_api(settings, core)
+        await serve_api(settings, core, started=lambda _: calm_collector())
     finally:
         await core.close()
         hints.close()

@@ -74,10 +74,10 @@ def simulate_file(
     window = (_moment("--since", since, now), _moment("--until", until, now) if until else now + 1)
 
     async def work(stores: Any) -> Mapping[str, Any]:
-        from dispatcher.cli.processes import tune_collector
+        from dispatcher.collector import calm_collector
         from dispatcher.strategy_desk import StrategyDesk
 
-        tune_collector()
+        calm_collector()
         app = await _app(stores, app_id)
         with click.progressbar(length=1, label="Simulating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 

@@ -1,7 +1,6 @@
 """The gateway: one listener for WebSocket and long-poll, one coarse timer, one bus loop."""
 
 import asyncio
-import gc
 import logging
 import random
 import secrets
@@ -14,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from dispatcher.collector import calm_collector
 from dispatcher.domain.clock import Clock, Millis, system_clock
 from dispatcher.domain.device_token import DeviceTokens
 from dispatcher.domain.ids import IdKey
@@ -37,13 +37,6 @@ logger = logging.getLogger("pushpath.gateway")
 
 #: Lines are asked for their deadlines in rounds; a round takes about this many ticks.
 _ROUND = 16
-
-
-def calm_collector() -> None:
-    """Makes the garbage collector look rarely: lines live long and hold no cycles, and there are very many of them."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 class GatewayMetrics(Protocol):

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path as FilePath
 from typing import Any
 
+from dispatcher.collector import calm_collector
 from dispatcher.domain.clock import HOUR, Millis, system_clock
 from dispatcher.domain.delivery import Proof
 from dispatcher.domain.device import Device, Platform, Profile
@@ -19,7 +20,7 @@ from dispatcher.domain.ids import IdKey
 from dispatcher.domain.paths import Path
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.rehearsal import APP
-from dispatcher.gateway.server import Gateway, calm_collector
+from dispatcher.gateway.server import Gateway
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.hot.inboxes import RedisInboxes
 from dispatcher.hot.node_bus import RedisNodeBus

@@ -10,8 +10,9 @@ from typing import Any
 from dispatcher.bench.gateway.children import ask, child, device, heard, obey, run_child, usage, user
 from dispatcher.bench.gateway.ends import Phone, Tally, knock
 from dispatcher.bench.gateway.reference import Reference
+from dispatcher.collector import calm_collector
 from dispatcher.gateway.rehearsal import APP, Rehearsal
-from dispatcher.gateway.server import Gateway, calm_collector
+from dispatcher.gateway.server import Gateway
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.ports.node_bus import BusFrame
 

@@ -8,9 +8,10 @@ from typing import Any
 from dispatcher.bench.gateway.children import ask, child, device, heard, obey, run_child, user
 from dispatcher.bench.gateway.ends import Poller, dial
 from dispatcher.bench.gateway.lines import Figures
+from dispatcher.collector import calm_collector
 from dispatcher.domain.clock import Millis
 from dispatcher.gateway.rehearsal import APP, Rehearsal
-from dispatcher.gateway.server import Gateway, calm_collector
+from dispatcher.gateway.server import Gateway
 from dispatcher.gateway.settings import GatewaySettings
 from dispatcher.ports.node_bus import BusFrame
 from dispatcher.ports.receiving import InboxAnswer, InboxQuery
