@@ -1,7 +1,8 @@
 """Inboxes on Redis or Valkey.
 
 Keys under a user's tag: ``q`` ids by seq, ``p`` unproven, ``o`` unopened, ``b`` bodies, ``x`` ids by message id,
-``l`` the last seq given, ``on`` presence. All lapse 8 days after the last append; the ledger serves from then on.
+``l`` the last seq given, ``on`` presence. All lapse 8 or 9 days after the last append; the ledger serves from then
+on.
 """
 
 import re
