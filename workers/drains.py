@@ -9,6 +9,7 @@ from time import perf_counter
 from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.paths import Path
+from dispatcher.pipeline.flight import PATIENCE_S, Later
 from dispatcher.pipeline.plan import plan
 from dispatcher.pipeline.send import send
 from dispatcher.pipeline.sms import send_sms
@@ -34,12 +35,14 @@ LEASES: dict[str, Millis] = {
     "sms": 40 * SECOND,
 }
 
-#: Work that takes longer leaves its slot, so that the next claim need not wait for a slow provider.
-SLOW_AFTER_S = 0.5
-#: How much slow work a queue may have under way beside its slots; when it is full, slots wait for it.
-SLOW = {"apns": 12, "fcm": 12, "sms": 28}
-#: How much of that may be one app's: whose provider stalls keeps no other app from its own.
-SLOW_OF_ONE = 2
+#: Work that takes longer leaves its slot, so that the next claim need not wait for a slow provider. A batch whose last
+#: answers are missing ends before that and hands them on (``dispatcher.pipeline.flight``).
+SLOW_AFTER_S = {"apns": 2 * PATIENCE_S, "fcm": 2 * PATIENCE_S, "sms": 0.5}
+#: How many attempts without an answer a queue may have beside its slots; with more, slots wait for answers.
+HANGING = {"apns": 6_000, "fcm": 6_000, "sms": 28}
+#: How many of them may be one app's: whose provider stalls keeps no other app from its own, and gets nothing more until
+#: some are answered. Of a provider's 1,000 requests at once that is a third: three lanes share them.
+HANGING_OF_ONE = {"apns": 333, "fcm": 333, "sms": 2}
 
 Elsewhere = Callable[[Sequence[Queue]], Awaitable[None]]
 
@@ -55,7 +58,7 @@ class Drains:
         self._running: dict[Queue, int] = {}
         self._again: set[Queue] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slow: dict[Queue, dict[asyncio.Task[None], str]] = defaultdict(dict)
+        self._hanging: dict[Queue, dict[asyncio.Task[None], tuple[str, int]]] = defaultdict(dict)
         self.stopping = False
 
     async def hint(self, queues: Sequence[Queue]) -> None:
@@ -91,11 +94,11 @@ class Drains:
             return
         self._running[queue] = self._running.get(queue, 0) + 1
         until = self._parts.clock() + TURN
-        slow: set[asyncio.Task[None]] = set()
+        beside: set[asyncio.Task[None]] = set()
         try:
             while not self.stopping:
                 self._again.discard(queue)
-                busy = await self._once(queue, slow)
+                busy = await self._once(queue, beside)
                 if not busy and queue not in self._again:
                     break
                 if self._parts.clock() > until:
@@ -103,11 +106,13 @@ class Drains:
                     break
         finally:
             self._running[queue] -= 1
-        if slow:
-            await asyncio.wait(slow)
-            _raise_what_failed(slow)
+        while beside:  # what ends may have begun more
+            ended, _ = await asyncio.wait(beside, return_when=asyncio.FIRST_COMPLETED)
+            beside -= ended
+            _raise_what_failed(ended)
 
-    async def _once(self, queue: Queue, slow: set["asyncio.Task[None]"]) -> bool:
+    async def _once(self, queue: Queue, beside: set["asyncio.Task[None]"]) -> bool:
+        """One claim, worked on; into *beside* what of it goes on when this returns."""
         now = self._parts.clock()
         alone = self._stalled(queue)
         claims = await self._parts.homes.claim(
@@ -117,27 +122,39 @@ class Drains:
             self._parts.telemetry.queue_age(queue.name, queue.lane.value, 0)
             return False
         self._parts.telemetry.queue_age(queue.name, queue.lane.value, max(now - min(c.due for c in claims), 0) / SECOND)
-        if queue.name not in SLOW:
+        if queue.name not in HANGING:
             await self._settled(queue, claims, now)
             return True
         by_app: dict[str, list[Claim]] = defaultdict(list)
         for claim in claims:
             by_app[claim.app].append(claim)
-        begun = {self._begin(self._settled(queue, found, now)): app for app, found in by_app.items()}
-        ended, waiting = await asyncio.wait(begun, timeout=SLOW_AFTER_S)
+
+        def later(app: str, attempts: int, rest: Coroutine[None, None, set[Queue]]) -> None:
+            beside.add(self._hang(queue, self._begin(self._hinted(rest)), app, attempts))
+
+        begun = {self._begin(self._settled(queue, found, now, later)): app for app, found in by_app.items()}
+        ended, waiting = await asyncio.wait(begun, timeout=SLOW_AFTER_S[queue.name])
         for work in waiting:
-            self._slow[queue][work] = begun[work]
-            work.add_done_callback(lambda ended: self._slow[queue].pop(ended, None))
-        slow |= waiting
+            members = sum(len(claim.members.members) for claim in by_app[begun[work]])
+            beside.add(self._hang(queue, work, begun[work], members))
         _raise_what_failed(ended)
-        if len(self._slow[queue]) > SLOW[queue.name]:
-            await asyncio.wait(self._slow[queue], return_when=asyncio.FIRST_COMPLETED)
+        hanging = self._hanging[queue]
+        while sum(attempts for _, attempts in hanging.values()) > HANGING[queue.name]:
+            await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
         return True
 
+    def _hang(self, queue: Queue, work: "asyncio.Task[None]", app: str, attempts: int) -> "asyncio.Task[None]":
+        """Counts what *work* waits for, until it ends."""
+        self._hanging[queue][work] = (app, attempts)
+        work.add_done_callback(lambda ended: self._hanging[queue].pop(ended, None))
+        return work
+
     def _stalled(self, queue: Queue) -> list[str]:
-        """Apps that have as much slow work under way as one may."""
-        counts = Counter(self._slow[queue].values()) if queue in self._slow else {}
-        return [app for app, count in counts.items() if count >= SLOW_OF_ONE]
+        """Apps that have as many attempts without an answer as one may."""
+        counts: Counter[str] = Counter()
+        for app, attempts in self._hanging[queue].values() if queue in self._hanging else ():
+            counts[app] += attempts
+        return [app for app, count in counts.items() if count >= HANGING_OF_ONE[queue.name]]
 
     def _begin(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
@@ -145,21 +162,26 @@ class Drains:
         task.add_done_callback(self._ended)
         return task
 
-    async def _settled(self, queue: Queue, claims: Sequence[Claim], now: Millis) -> None:
+    async def _settled(self, queue: Queue, claims: Sequence[Claim], now: Millis, later: Later | None = None) -> None:
         """The work of some claims, and hints at what it made due."""
         begun = perf_counter()
-        ready = await self._work(queue, claims, now)
+        ready = await self._work(queue, claims, now, later)
         members = sum(len(claim.members.members) for claim in claims)
         self._parts.telemetry.stage(queue.name, perf_counter() - begun, members)
         if ready:
             await self.hint(sorted(ready, key=str))
 
-    async def _work(self, queue: Queue, claims: Sequence[Claim], now: Millis) -> set[Queue]:
+    async def _hinted(self, work: Coroutine[None, None, set[Queue]]) -> None:
+        ready = await work
+        if ready:
+            await self.hint(sorted(ready, key=str))
+
+    async def _work(self, queue: Queue, claims: Sequence[Claim], now: Millis, later: Later | None) -> set[Queue]:
         if queue.name == "plan":
             return await plan(claims, self._parts, now)
         if queue.name == Path.SMS:
             return await send_sms(claims, self._parts, now)
-        return await send(claims, Path(queue.name), self._parts, now)
+        return await send(claims, Path(queue.name), self._parts, now, later)
 
     async def sweep_once(self, queue: Queue, shards: Sequence[int]) -> bool:
         """One batch of due deadlines; True where there may be more."""
@@ -178,9 +200,11 @@ class Drains:
     async def stop(self, within_s: float) -> None:
         """No new claims; what is under way ends, or is let go and comes back after its lease."""
         self.stopping = True
-        if not self._tasks:
-            return
-        _, left = await asyncio.wait(self._tasks, timeout=within_s)
+        time = asyncio.get_running_loop().time
+        ends_at = time() + within_s
+        while self._tasks and time() < ends_at:  # what ends may have begun more
+            await asyncio.wait(self._tasks, timeout=ends_at - time())
+        left = set(self._tasks)
         for task in left:
             task.cancel()
         if left:

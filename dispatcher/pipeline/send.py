@@ -3,15 +3,14 @@
 from asyncio import gather
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from time import perf_counter
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Cursor, End, Phase
-from dispatcher.domain.outcome import Outcome, Rejected
 from dispatcher.domain.paths import VENDOR_PATHS, Path
-from dispatcher.pipeline.brakes import brake_key, ends_at, set_brakes
-from dispatcher.pipeline.circuit import judge, stays
-from dispatcher.pipeline.follow import fail, follow, leave_to_newer, note_attempts
+from dispatcher.pipeline.brakes import brake_key, ends_at
+from dispatcher.pipeline.circuit import stays
+from dispatcher.pipeline.flight import Later, hand_over
+from dispatcher.pipeline.follow import fail, leave_to_newer
 from dispatcher.pipeline.jobs import Job, build_attempt, gather_jobs, settle
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.recheck import recheck
@@ -22,23 +21,26 @@ from dispatcher.pipeline.turns import (
 )
 from dispatcher.ports.circuits import Gate
 from dispatcher.ports.homes import Claim, Queue
-from dispatcher.ports.provider import Attempt, Provider
+from dispatcher.ports.provider import Attempt
 
 
-async def send(claims: Sequence[Claim], path: Path, parts: Parts, now: Millis) -> set[Queue]:
+async def send(
+    claims: Sequence[Claim], path: Path, parts: Parts, now: Millis, later: Later | None = None
+) -> set[Queue]:
     """Sends what was claimed on *path*; answers the queues that have work now.
 
-    Apps go side by side and settle each on its own: one whose provider stalls keeps no other waiting.
+    Apps go side by side and settle each on its own: one whose provider stalls keeps no other waiting. By *later* goes
+    on what the provider has not answered yet; without it everything is waited for.
     """
     by_app: dict[str, list[Job]] = defaultdict(list)
     for job in await gather_jobs(claims, parts, now, phase=Phase.SENDING):
         by_app[job.claim.app].append(job)
     if len(by_app) == 1:
         ((app, jobs),) = by_app.items()
-        return await _serve(app, path, jobs, parts, now)
+        return await _serve(app, path, jobs, parts, now, later)
 
     async def serve(app: str, jobs: Sequence[Job]) -> None:
-        await parts.hints(sorted(await _serve(app, path, jobs, parts, now), key=str))
+        await parts.hints(sorted(await _serve(app, path, jobs, parts, now, later), key=str))
 
     results = await gather(*(serve(app, jobs) for app, jobs in by_app.items()), return_exceptions=True)
     for result in results:
@@ -47,8 +49,10 @@ async def send(claims: Sequence[Claim], path: Path, parts: Parts, now: Millis) -
     return set()
 
 
-async def _serve(app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: Millis) -> set[Queue]:
-    """One app's share of a claim, settled."""
+async def _serve(
+    app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: Millis, later: Later | None
+) -> set[Queue]:
+    """One app's share of a claim, settled as far as it is answered."""
     work: list[tuple[Job, Attempt]] = []
     for job in jobs:
         refused = _refusal(job, path, now)
@@ -63,7 +67,7 @@ async def _serve(app: str, path: Path, jobs: Sequence[Job], parts: Parts, now: M
     if path in VENDOR_PATHS and work:
         work = await _unbraked(app, path, work, parts)
         work = await _under_caps(app, path, work, parts, now)
-    sent = await _send_app(app, path, work, gate, parts)
+    sent = await _send_app(app, path, work, gate, parts, later)
     if gate.probe and not sent:
         await parts.circuits.probed_in_vain(app, path)
     return await settle(jobs, parts, parts.clock())
@@ -112,7 +116,9 @@ async def shut_out(job: Job, path: Path, reason: str, parts: Parts, now: Millis)
     job.untried = True
 
 
-async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts) -> bool:
+async def _send_app(
+    app: str, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts, later: Later | None
+) -> bool:
     """Whether anything was handed to the provider."""
     if not work:
         return False
@@ -122,7 +128,7 @@ async def _send_app(app: str, path: Path, work: Sequence[tuple[Job, Attempt]], g
     for at in range(0, len(work), batch):
         chunk = await _still_due(work[at : at + batch], path, parts)
         if chunk:
-            await _send_chunk(provider, path, chunk, gate, parts)
+            await hand_over(provider, path, chunk, gate, parts, later)
             sent = True
     return sent
 
@@ -178,27 +184,6 @@ async def put_off_job(job: Job, path: Path, parts: Parts, since: Millis, until: 
         return
     job.draft.move(job.place, job.track, job.before, decision)
     job.untried = True
-
-
-async def _send_chunk(
-    provider: Provider | None, path: Path, work: Sequence[tuple[Job, Attempt]], gate: Gate, parts: Parts
-) -> None:
-    started = parts.clock()
-    if provider is None:
-        outcomes: list[Outcome] = [Rejected("no_credentials", configuration=True)] * len(work)
-    else:
-        begun = perf_counter()
-        outcomes = await provider.send([attempt for _, attempt in work], started)
-        parts.telemetry.provider_answered(path, perf_counter() - begun)
-    now = parts.clock()
-    await judge(work[0][0].claim.app, path, outcomes, gate, parts, now)
-    note_attempts(path, [(job, outcome) for (job, _), outcome in zip(work, outcomes, strict=True)], started, now)
-    answered = zip(work, outcomes, strict=True)
-    await set_brakes(
-        work[0][0].claim.app, path, [(attempt.device_id, outcome) for (_, attempt), outcome in answered], parts, now
-    )
-    for (job, attempt), outcome in zip(work, outcomes, strict=True):
-        await follow(job, path, attempt, outcome, parts, started, now)
 
 
 def _refusal(job: Job, path: Path, now: Millis) -> "Callable[[Job, Path, Parts, Millis], Awaitable[None]] | None":

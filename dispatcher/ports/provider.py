@@ -4,7 +4,7 @@ Building a request and reading a reply are pure functions over bytes; the transp
 sleeps, never retries, never looks at state: it answers one :class:`~dispatcher.domain.outcome.Outcome` per attempt.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -71,3 +71,21 @@ class LooksUp(Protocol):
 
     async def look_up(self, attempt: Attempt) -> Outcome | None:
         """HandedOver where the carrier has it, None where it knows nothing of it."""
+
+
+#: Outcomes by the place of their attempt in the call.
+Part = Sequence[tuple[int, Outcome]]
+
+
+@runtime_checkable
+class AnswersInParts(Protocol):
+    """A provider whose many requests are answered one by one: a silent one need not hold up the others."""
+
+    def send_in_parts(
+        self, attempts: Sequence[Attempt], now: Millis, patience_s: float | None
+    ) -> AsyncGenerator[Part, None]:
+        """As :meth:`Provider.send`, but tells outcomes as they come: all of them as soon as the last is known, before
+        that every *patience_s* those known so far, be it none. Together one for each attempt.
+
+        None: all at once. Whoever closes it before its end gives up what has no answer: those may have been sent.
+        """

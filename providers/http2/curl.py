@@ -81,7 +81,7 @@ class _Transfer:
 
 
 class CurlTransport:
-    """A :class:`~providers.http2.exchange.Transport` on libcurl.
+    """A :class:`~providers.http2.exchange.BeginsBatches` on libcurl.
 
     *connections*: to one host at most. *concurrent*: requests under way. *waiting*: requests behind them; beyond it a
     request fails as ``full``. *clear_http2*: ``http://`` addresses speak HTTP/2 from the first byte. A deadline counts
@@ -123,9 +123,11 @@ class CurlTransport:
 
     async def exchange(self, requests: Sequence[Request], deadline_ms: Millis) -> list[Reply | TransportFault]:
         """See :class:`~providers.http2.exchange.Transport`."""
-        if not requests:
-            return []
-        call = Batch(len(requests), self._loop.time() + deadline_ms / 1_000, self._loop.create_future())
+        return await self.begin(requests, deadline_ms).whole()
+
+    def begin(self, requests: Sequence[Request], deadline_ms: Millis) -> Batch:
+        """See :class:`~providers.http2.exchange.BeginsBatches`."""
+        call = Batch(len(requests), deadline_ms, self._abandon)
         for place, request in enumerate(requests):
             if self._closed:
                 call.answer(place, TransportFault(Kind.NEVER_SENT, Cause.CLOSED))
@@ -135,12 +137,7 @@ class CurlTransport:
                 self._queue.append((request, call, place))
             else:
                 call.answer(place, TransportFault(Kind.NEVER_SENT, Cause.FULL))
-        try:
-            await call.done
-        except asyncio.CancelledError:
-            self._abandon(call)
-            raise
-        return [answer for answer in call.answers if answer is not None]
+        return call
 
     async def renew(self) -> None:
         """The next request opens a connection of its own."""

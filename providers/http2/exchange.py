@@ -4,13 +4,14 @@ A fault says the one thing the pipeline must know: whether the other side can ha
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from dispatcher.domain.clock import Millis
+from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.outcome import RetryLater, Unknown
 
 
@@ -97,22 +98,44 @@ class Identity:
 
 
 class Batch:
-    """One ``exchange`` under way: answers by place, and who waits for all of them."""
+    """Requests that a transport has under way together, each until its answer or the deadline of all."""
 
-    __slots__ = ("answers", "done", "ends_at", "left")
+    __slots__ = ("_abandon", "_answered", "done", "ends_at", "left")
 
-    def __init__(self, count: int, ends_at: float, done: asyncio.Future[None]) -> None:
-        self.answers: list[Reply | TransportFault | None] = [None] * count
-        self.left = count
-        self.ends_at = ends_at  #: the loop's time
-        self.done = done
+    def __init__(self, count: int, deadline_ms: Millis, abandon: "Callable[[Batch], None]") -> None:
+        loop = asyncio.get_running_loop()
+        self.left = count  #: how many have no answer yet
+        self.ends_at = loop.time() + deadline_ms / SECOND  #: the loop's time
+        self.done: asyncio.Future[None] = loop.create_future()  #: set once all are answered
+        self._answered: list[tuple[int, Reply | TransportFault]] = []
+        self._abandon = abandon
+        if not count:
+            self.done.set_result(None)
 
     def answer(self, place: int, answer: Reply | TransportFault) -> None:
-        """The last answer wakes the caller."""
-        self.answers[place] = answer
+        """The transport's: the last answer wakes whoever waits."""
+        self._answered.append((place, answer))
         self.left -= 1
         if not self.left and not self.done.done():
             self.done.set_result(None)
+
+    def take(self) -> list[tuple[int, Reply | TransportFault]]:
+        """What was answered since this was asked before, each with its place among the requests."""
+        taken, self._answered = self._answered, []
+        return taken
+
+    def abandon(self) -> None:
+        """Nobody waits any more: the transport gives up what has no answer."""
+        if self.left:
+            self._abandon(self)
+
+    async def whole(self) -> list[Reply | TransportFault]:
+        """All answers in the requests' order; whoever stops waiting abandons the rest."""
+        try:
+            await self.done
+        finally:
+            self.abandon()
+        return [answer for _, answer in sorted(self.take(), key=itemgetter(0))]
 
 
 class Transport(Protocol):
@@ -126,6 +149,13 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Ends connections; requests under way fail as ``closed``."""
+
+
+class BeginsBatches(Transport, Protocol):
+    """A transport that hands out what it has begun, so that one silent request holds up no other's answer."""
+
+    def begin(self, requests: Sequence[Request], deadline_ms: Millis) -> Batch:
+        """All at once; the caller takes the answers as they come, or abandons them."""
 
 
 async def request(

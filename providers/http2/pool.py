@@ -29,7 +29,7 @@ class _Ticket(NamedTuple):
 
 
 class Http2Transport:
-    """A :class:`~providers.http2.exchange.Transport` to one origin (``https://name[:port]``).
+    """A :class:`~providers.http2.exchange.BeginsBatches` to one origin (``https://name[:port]``).
 
     *context* offers ``h2`` by ALPN; None for ``http://`` (HTTP/2 from the first byte). *waiting*: requests behind
     those under way; beyond it a request fails as ``full``. A deadline counts from the call, waiting included.
@@ -66,9 +66,11 @@ class Http2Transport:
 
     async def exchange(self, requests: Sequence[Request], deadline_ms: Millis) -> list[Reply | TransportFault]:
         """See :class:`~providers.http2.exchange.Transport`."""
-        if not requests:
-            return []
-        batch = Batch(len(requests), self._loop.time() + deadline_ms / 1_000, self._loop.create_future())
+        return await self.begin(requests, deadline_ms).whole()
+
+    def begin(self, requests: Sequence[Request], deadline_ms: Millis) -> Batch:
+        """See :class:`~providers.http2.exchange.BeginsBatches`."""
+        batch = Batch(len(requests), deadline_ms, self._abandon)
         for place, request in enumerate(requests):
             if self._closed:
                 batch.answer(place, TransportFault(Kind.NEVER_SENT, Cause.CLOSED))
@@ -79,12 +81,7 @@ class Http2Transport:
             else:
                 self._queue.append(_Ticket(request, batch, place, 0))
         self._pump()
-        try:
-            await batch.done
-        except asyncio.CancelledError:
-            self._abandon(batch)
-            raise
-        return [answer for answer in batch.answers if answer is not None]
+        return batch
 
     async def renew(self) -> None:
         """Connections take no more requests and close when theirs are answered."""

@@ -165,3 +165,40 @@ async def test_another_origin_is_never_reached_by_mistake() -> None:
     answers = await transport.exchange([Request("GET", "https://127.0.0.1:99/x", [])], 100)
     assert [str(answer) for answer in answers] == ["connect: not this transport's origin"]
     await transport.close()
+
+
+@pytest.mark.parametrize("kind", ["own", "curl"])
+async def test_answers_can_be_taken_while_others_are_under_way(kind: str) -> None:
+    """And what was abandoned is heard of no more."""
+    held = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(4, 0, 0))
+        await reader.readexactly(24)
+        while head := await reader.read(9):
+            length = int.from_bytes(head[:3], "big")
+            await reader.readexactly(length)
+            stream = int.from_bytes(head[5:], "big")
+            if head[3] == 3:
+                held.set()
+            elif head[4] & 1 and head[3] in {0, 1} and stream not in {3, 5}:
+                writer.write(frame(1, 0x5, stream, b"\x88"))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport: Any = Http2Transport(origin, context=None) if kind == "own" else CurlTransport(clear_http2=True)
+    batch = transport.begin([Request("POST", f"{origin}/x", [], b"x")] * 5, 30_000)
+    async with asyncio.timeout(10):
+        while batch.left > 2:  # noqa: ASYNC110 - only the last answer wakes
+            await asyncio.sleep(0.01)
+    taken = batch.take()
+    assert sorted(place for place, _ in taken) == [0, 3, 4]
+    assert causes([found for _, found in taken]) == [200] * 3
+    assert batch.take() == []
+    batch.abandon()
+    await asyncio.wait_for(held.wait(), 10)  # our RST_STREAM
+    assert causes(await transport.exchange([Request("POST", f"{origin}/x", [], b"x")], 5_000)) == [200]
+    await transport.close()
+    server.close()
+    await asyncio.sleep(0.05)
