@@ -13,7 +13,6 @@ from dispatcher.passwords import Passwords
 from dispatcher.pipeline.accept import Acceptor
 from dispatcher.pipeline.listing import listed
 from dispatcher.pipeline.replay import NotExhausted, NotThere, replay
-from dispatcher.ports.directory import App
 from dispatcher.ports.operations import By, Figure, Replay, Session, Tier, Wanted
 from dispatcher.provider_desk import ProviderDesk
 
@@ -104,11 +103,6 @@ class OperatorDesk(ProviderDesk):
                 for token in device.tokens
             ],
         }
-
-    # Apps
-
-    async def change_app(self, app: App) -> bool:
-        return await self._stores.apps.change_app(app)
 
     # Looking
 

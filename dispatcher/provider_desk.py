@@ -1,23 +1,28 @@
 """What operators ask about providers: how each path fares, its switch, its credentials."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from dispatcher.api.operations import CarrierView, CredentialView, ProviderView
 from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition, Stale
 from dispatcher.domain.histogram import quantile_s
 from dispatcher.domain.paths import Path
 from dispatcher.errors import Problem
 from dispatcher.hot.carrier_health import RedisCarrierHealth
 from dispatcher.pipeline.brakes import brake_key
 from dispatcher.ports.credential_checks import Check
+from dispatcher.ports.directory import credentials_etag
 from dispatcher.sealing import SealBroken
 
 #: Who stands behind a path.
 NAMES = {Path.LONGCONN: "gateway", Path.POLL: "inbox", Path.APNS: "apple", Path.FCM: "google", Path.SMS: "carrier"}
 #: Requests a minute and project; https://firebase.google.com/docs/cloud-messaging/throttling-and-quotas
 QUOTAS = {Path.FCM: 600_000}
+#: How often credentials are looked at again because somebody else set them meanwhile.
+TRIES = 10
 _OURS = frozenset({Path.LONGCONN, Path.POLL})
 
 
@@ -44,7 +49,9 @@ class ProviderDesk:
         except SealBroken:
             return {}
 
-    async def put_credentials(self, app: str, path: Path, document: bytes, now: Millis) -> tuple[CredentialView, bool]:
+    async def put_credentials(
+        self, app: str, path: Path, document: bytes, now: Millis, condition: Condition = ALWAYS
+    ) -> tuple[CredentialView, bool]:
         from dispatcher.credential_check import USABLE, about
         from providers.credentials import BadCredentials, read_credentials
 
@@ -53,16 +60,34 @@ class ProviderDesk:
         except BadCredentials as fault:
             raise Problem.invalid(fault.field, fault.problem) from None
         shown = about(path, document)
-        stored = await self._stores.apps.credentials(app, path)
-        if stored is not None:
-            _same_project(path, self._about(path, stored), shown)
-        await self._stores.apps.set_credentials(app, path, self._stores.sealer.seal(document), now)
+        changed_at, new = await self._store(app, path, document, shown, now, condition)
         await self._circuits.reset(app, path, now)
         check = Check(at=now, well=True, text=USABLE)
         await self._checks.checked(app, path, check)
         if path is Path.SMS:
             await RedisCarrierHealth(self._stores.hot, app).forget()
-        return CredentialView(path=path, changed_at=now, about=shown, check=check), stored is None
+        return CredentialView(path=path, changed_at=changed_at, about=shown, check=check), new
+
+    async def _store(
+        self, app: str, path: Path, document: bytes, shown: Mapping[str, Any], now: Millis, condition: Condition
+    ) -> tuple[Millis, bool]:
+        """Since when they stand, and whether none did. What was looked at is what is replaced: nobody else's project
+        comes in between."""
+        for _ in range(TRIES):
+            standing = await self._standing(app, path)
+            condition.hold(None if standing is None else credentials_etag(path, standing[1]))
+            if standing is not None:
+                _same_project(path, self._about(path, standing[0]), shown)
+            seen = Condition(absent=True) if standing is None else _as_of(path, standing[1])
+            sealed = self._stores.sealer.seal(document)
+            with suppress(Stale):  # somebody was faster: looked at again
+                return await self._stores.apps.set_credentials(app, path, sealed, now, seen), standing is None
+        raise Stale
+
+    async def _standing(self, app: str, path: Path) -> tuple[bytes, Millis] | None:
+        """What is stored, still sealed, and since when."""
+        rows = await self._stores.apps.credential_rows(app)
+        return next(((sealed, changed_at) for found, sealed, changed_at in rows if found is path), None)
 
     async def drop_credentials(self, app: str, path: Path) -> bool:
         await self._checks.forget(app, path)
@@ -71,10 +96,10 @@ class ProviderDesk:
     async def check_credentials(self, app: str, path: Path, now: Millis) -> CredentialView | None:
         from dispatcher.credential_check import check_of, look_at
 
-        rows = [row for row in await self._stores.apps.credential_rows(app) if row[0] is path]
-        if not rows:
+        standing = await self._standing(app, path)
+        if standing is None:
             return None
-        _, sealed, changed_at = rows[0]
+        sealed, changed_at = standing
         check = check_of(look_at(path, sealed, self._stores.sealer, now), now)
         await self._checks.checked(app, path, check)
         return CredentialView(path=path, changed_at=changed_at, about=self._about(path, sealed), check=check)
@@ -118,6 +143,10 @@ class ProviderDesk:
 
     async def resume(self, app: str, path: Path) -> None:
         await self._circuits.resume(app, path)
+
+
+def _as_of(path: Path, changed_at: Millis) -> Condition:
+    return Condition(etags=frozenset({credentials_etag(path, changed_at)}))
 
 
 def _same_project(path: Path, standing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dispatcher.bootstrap import Stores
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
 from dispatcher.ports.webhooks import WEBHOOK_PREFIX, Webhook
@@ -24,9 +25,15 @@ class WebhookDesk:
         self.store = stores.webhooks
 
     async def register(
-        self, app: str, url: str, events: Sequence[StatusEvent], secret: str | None, now: Millis
+        self,
+        app: str,
+        url: str,
+        events: Sequence[StatusEvent],
+        secret: str | None,
+        now: Millis,
+        condition: Condition = ALWAYS,
     ) -> tuple[Webhook, str | None, bool]:
-        """The webhook, its secret where it was given or made now, and whether it is new. Problem 422."""
+        """The webhook, its secret where it was given or made now, and whether it is new. Problem 422; raises Stale."""
         await self._check(url)
         standing = await self.store.of_app(app)
         known = any(webhook.url == url for webhook in standing)
@@ -42,7 +49,7 @@ class WebhookDesk:
                 raise Problem.invalid("secret", str(error)) from None
             sealed = self._stores.sealer.seal(secret.encode(), sealed_for(app))
         webhook_id = f"{WEBHOOK_PREFIX}{b32encode(self._dice(10)).decode().lower()}"
-        webhook, new = await self.store.register(app, webhook_id, url, events, sealed, now)
+        webhook, new = await self.store.register(app, webhook_id, url, events, sealed, now, condition)
         return webhook, secret, new
 
     async def _check(self, url: str) -> None:

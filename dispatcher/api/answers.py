@@ -11,6 +11,7 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receiv
 
 from dispatcher.api.access import HttpRequest
 from dispatcher.api.core import Core
+from dispatcher.domain.etag import Stale
 from dispatcher.domain.ids import ForeignCursor, is_id
 from dispatcher.errors import MEDIA_TYPE, Kind, Problem
 
@@ -106,6 +107,8 @@ def to_problem(error: Exception, outages: tuple[type[Exception], ...]) -> Proble
         return Problem(kind, _SENTENCES.get(kind, error.detail), headers=allow)
     if isinstance(error, ForeignCursor):
         return Problem.invalid("after", "the cursor is none of this user's")
+    if isinstance(error, Stale):
+        return Problem(Kind.STALE, "it was changed since you read it, or is there already: read it again")
     if isinstance(error, outages):
         return Problem.unavailable("a store is away; the same request may succeed in a moment")
     return None

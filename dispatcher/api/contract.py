@@ -40,6 +40,8 @@ class Contract:
     query: Any = None
     #: type of each good answer's body, several as a tuple; None: no body; a text: its media type
     answers: Mapping[int, Any] = field(default_factory=dict)
+    tagged: bool = False  #: good answers carry an ETag
+    conditional: bool = False  #: tagged, and ``If-Match`` and ``If-None-Match: *`` guard the change
     problems: tuple[int, ...] = ()  #: besides those that every operation of its kind may answer
 
     @property

@@ -15,6 +15,7 @@ from dispatcher.api.operations import Operations
 from dispatcher.domain.clock import Clock, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
 from dispatcher.domain.webhook import StatusEvent
 from dispatcher.errors import Problem
@@ -73,9 +74,15 @@ class WebhookDoor(Protocol):
     def store(self) -> Webhooks: ...
 
     async def register(
-        self, app: str, url: str, events: Sequence[StatusEvent], secret: str | None, now: Millis
+        self,
+        app: str,
+        url: str,
+        events: Sequence[StatusEvent],
+        secret: str | None,
+        now: Millis,
+        condition: Condition = ALWAYS,
     ) -> tuple[Webhook, str | None, bool]:
-        """The webhook, its secret where it was given or made now, and whether it is new. Problem 422."""
+        """The webhook, its secret where it was given or made now, and whether it is new. Problem 422; raises Stale."""
 
 
 class Core(Protocol):

@@ -95,6 +95,7 @@ def _operation(
         "parameters": [
             *_path_parameters(path),
             *_query_parameters(contract, schema, components),
+            *(_CONDITIONS if contract.conditional else ()),
             *([_APP] if contract.scopes and contract.operators and not contract.any_app else []),
         ],
         "responses": {**_answers(contract, schema), **_problems(contract)},
@@ -129,6 +130,22 @@ def _query_parameters(contract: Contract, schema: Any, components: dict[str, Any
         yield {"name": name, "in": "query", "required": name in shown.get("required", ()), "schema": member}
 
 
+_CONDITIONS = (
+    {
+        "name": "If-Match",
+        "in": "header",
+        "required": False,
+        "description": "The ETag that was read, or * for whatever stands there: 412 where it has changed since.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "description": "Only *: 412 where there is one already.",
+        "schema": {"type": "string", "const": "*"},
+    },
+)
 _APP = {
     "name": "Pushpath-App",
     "in": "header",
@@ -148,6 +165,8 @@ def _answers(contract: Contract, schema: Any) -> dict[str, Any]:
             found["content"] = {"application/json": {"schema": {"anyOf": [schema(part) for part in kind]}}}
         elif kind is not None:
             found["content"] = {"application/json": {"schema": schema(kind)}}
+        if (contract.tagged or contract.conditional) and kind is not None:
+            found["headers"] = {"ETag": {"description": "For If-Match.", "schema": {"type": "string"}}}
         answers[str(status)] = found
     return answers
 
@@ -159,6 +178,8 @@ def _problems(contract: Contract) -> dict[str, Any]:
     statuses = {500, 503, *contract.problems}
     if contract.limited:
         statuses.add(429)
+    if contract.conditional:
+        statuses.add(412)
     if not contract.open and contract.signed is None:
         statuses |= {401, 403}
     if contract.body is not None:

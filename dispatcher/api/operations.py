@@ -6,12 +6,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Protocol
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
 from dispatcher.ports.carrier_health import Rest
 from dispatcher.ports.circuits import PathView
 from dispatcher.ports.credential_checks import Check
-from dispatcher.ports.directory import App
+from dispatcher.ports.directory import credentials_etag
 from dispatcher.ports.operations import (
     Block,
     Blocks,
@@ -67,6 +68,11 @@ class CredentialView:
     changed_at: Millis | None
     about: Mapping[str, Any]
     check: Check | None = None  #: the last one
+
+    @property
+    def etag(self) -> str | None:
+        """None where they are not set."""
+        return None if self.changed_at is None else credentials_etag(self.path, self.changed_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +139,14 @@ class Operations(Protocol):
 
     # Apps
 
-    async def change_app(self, app: App) -> bool:
-        """Name, zone and settings; False where unknown."""
-
     async def credentials(self, app: str) -> Sequence[CredentialView]:
         """All that are set."""
 
-    async def put_credentials(self, app: str, path: Path, document: bytes, now: Millis) -> tuple[CredentialView, bool]:
-        """Checked first (Problem 422), sealed; True where new. Problem 409 for another project's or topic's."""
+    async def put_credentials(
+        self, app: str, path: Path, document: bytes, now: Millis, condition: Condition = ALWAYS
+    ) -> tuple[CredentialView, bool]:
+        """Checked first (Problem 422), sealed; True where new. Problem 409 for another project's or topic's; raises
+        ``Stale``."""
 
     async def drop_credentials(self, app: str, path: Path) -> bool:
         """False where there are none."""

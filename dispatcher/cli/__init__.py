@@ -4,7 +4,8 @@ import sys
 
 import click
 
-from dispatcher.cli.admin import apps, doctor, keys
+from dispatcher.cli.admin import doctor, keys
+from dispatcher.cli.apps import apps
 from dispatcher.cli.bench import bench
 from dispatcher.cli.client import device, send, templates, webhooks
 from dispatcher.cli.credentials import credentials

@@ -1,74 +1,18 @@
-"""Apps, keys and the doctor."""
+"""Keys and the doctor."""
 
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zoneinfo import available_timezones
 
 import click
 
 from dispatcher.cli.options import config_option, json_option, settings_of, show
 from dispatcher.cli.stores import with_stores
 from dispatcher.domain.clock import rfc3339
-from dispatcher.domain.ids import is_id
 from dispatcher.settings_table import describe_settings, shown
 
 SCOPES = ("send", "users", "devices", "read", "strategies", "admin")
-
-
-@click.group()
-def apps() -> None:
-    """Apps: each owns credentials, API keys and strategies."""
-
-
-@apps.command("create")
-@click.argument("app_id")
-@click.option("--name", help="What people call it; the id where left out.")
-@click.option("--time-zone", default="UTC", show_default=True, help="For users whose zone nobody knows.")
-@config_option
-@json_option
-def create_app(app_id: str, name: str | None, time_zone: str, config: Path | None, as_json: bool) -> None:
-    """Make an app with the default strategy."""
-    from dispatcher.ports.directory import App
-
-    if not is_id(app_id):
-        raise click.BadParameter("1 to 128 visible ASCII characters", param_hint="APP_ID")
-    if time_zone not in available_timezones():
-        raise click.BadParameter(f"{time_zone!r} is no zone such as Asia/Shanghai", param_hint="--time-zone")
-
-    async def work(stores: Any) -> None:
-        await stores.apps.create_app(App(app_id=app_id, name=name or app_id, time_zone=time_zone), stores.clock())
-
-    try:
-        with_stores(config, work)
-    except KeyError:
-        raise click.ClickException(f"There is an app {app_id!r} already.") from None
-    if as_json:
-        show({"app_id": app_id, "name": name or app_id, "time_zone": time_zone})
-        return
-    click.echo(f"App {app_id} was made. Next:")
-    click.echo(f"  pushpath keys create {app_id}                     for the IM backend")
-    click.echo(f"  pushpath credentials set {app_id} apns|fcm|sms    for each vendor")
-
-
-@apps.command("list")
-@config_option
-@json_option
-def list_apps(config: Path | None, as_json: bool) -> None:
-    """List all apps."""
-
-    async def work(stores: Any) -> list[Any]:
-        return list(await stores.apps.apps())
-
-    found = with_stores(config, work)
-    if as_json:
-        show([asdict(app) for app in found])
-        return
-    for app in found:
-        click.echo(f"{app.app_id:<24} {app.name:<32} {app.time_zone}")
-    if not found:
-        click.echo("No app yet: pushpath apps create ID")
 
 
 @click.group()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from dispatcher.cli.options import config_option, json_option, show
+from dispatcher.cli.options import config_option, json_option, show, who
 from dispatcher.cli.stores import with_stores
 from dispatcher.domain.paths import Path as DeliveryPath
 
@@ -54,8 +54,12 @@ def set_credentials(
         --field team_id=DEF123GHIJ --field-file key_pem=AuthKey_ABC123DEFG.p8
     pushpath credentials set shop fcm service-account.json
 
-    Workers take new credentials within ten seconds; pushes under way end with the old ones.
+    Workers take new credentials within ten seconds; pushes under way end with the old ones. Those of another project or
+    topic are refused, for the registered tokens belong to the one that is set: remove them first where it is meant.
     """
+    from dispatcher.errors import Problem
+    from dispatcher.ports.directory import AuditEntry
+    from dispatcher.provider_desk import ProviderDesk
     from providers.credentials import BadCredentials, read_credentials
 
     document = {**_from_file(file), **_from_fields(fields, files)}
@@ -72,16 +76,47 @@ def set_credentials(
     async def work(stores: "Stores") -> bool:
         if await stores.apps.app(app_id) is None:
             return False
-        sealed = stores.sealer.seal(sealed_text)
-        await stores.apps.set_credentials(app_id, DeliveryPath(path), sealed, stores.clock())
+        now = stores.clock()
+        view, _ = await ProviderDesk(stores).put_credentials(app_id, DeliveryPath(path), sealed_text, now)
+        entry = AuditEntry(at=now, who=who(), action="credentials.set", subject=path, detail=view.about)
+        await stores.audit.record(app_id, entry)
         return True
 
-    if not with_stores(config, work):
+    try:
+        known = with_stores(config, work)
+    except Problem as refused:
+        raise click.ClickException(f"{refused.detail} (pushpath credentials remove {app_id} {path}).") from None
+    if not known:
         raise click.ClickException(f"There is no app {app_id!r}; see pushpath apps list.")
     if as_json:
         show({"app_id": app_id, "path": path, "stored": True})
         return
     click.echo(f"Stored for {app_id}: {read!r}")
+
+
+@credentials.command("remove")
+@click.argument("app_id")
+@click.argument("path", type=click.Choice(PATHS))
+@config_option
+@json_option
+def remove_credentials(app_id: str, path: str, config: Path | None, as_json: bool) -> None:
+    """Delete a path's credentials. Nothing more goes out on it within ten seconds."""
+    from dispatcher.ports.directory import AuditEntry
+    from dispatcher.provider_desk import ProviderDesk
+
+    async def work(stores: "Stores") -> bool:
+        if not await ProviderDesk(stores).drop_credentials(app_id, DeliveryPath(path)):
+            return False
+        entry = AuditEntry(at=stores.clock(), who=who(), action="credentials.delete", subject=path, detail={})
+        await stores.audit.record(app_id, entry)
+        return True
+
+    if not with_stores(config, work):
+        raise click.ClickException(f"App {app_id!r} has no {path} credentials.")
+    if as_json:
+        show({"app_id": app_id, "path": path, "removed": True})
+        return
+    click.echo(f"The {path} credentials of {app_id} were deleted.")
 
 
 @credentials.command("check")

@@ -1,5 +1,6 @@
 """What commands share: where settings come from, and how answers are printed."""
 
+import getpass
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -49,3 +50,11 @@ def metrics_of(settings: Settings) -> Metrics:
 def show(value: Mapping[str, Any] | list[Any]) -> None:
     """Prints *value* as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def who() -> str:
+    """For the audit: who sat at the terminal."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (OSError, KeyError):  # a container's user without a name
+        return "cli"

@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 
 def with_stores(config: Path | None, work: "Callable[[Stores], Awaitable[Result]]") -> Result:
     """Runs *work* with stores opened from the settings; a server that is away ends in one clear sentence."""
+    from redis.exceptions import RedisError
     from sqlalchemy.exc import DBAPIError, ProgrammingError
 
     from dispatcher.bootstrap import open_stores
@@ -38,6 +39,9 @@ def with_stores(config: Path | None, work: "Callable[[Stores], Awaitable[Result]
         if "UndefinedTable" in str(error.orig):
             raise click.ClickException(f"{_where(settings)} has no tables yet: run `pushpath migrate` first.") from None
         raise
+    except RedisError as error:
+        where = settings.hot_store_url.masked
+        raise click.ClickException(f"The hot store at {where} cannot be reached: {error}. Is it running?") from None
     except (OSError, DBAPIError, LedgerUnavailable) as error:
         cause = error.__cause__ or error
         said = (str(getattr(cause, "orig", None) or cause) or type(cause).__name__).splitlines()[0]

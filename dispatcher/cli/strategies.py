@@ -1,6 +1,5 @@
 """Strategies from a terminal: check a document, hold it against traffic, publish it, take it back."""
 
-import getpass
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dispatcher.cli.options import config_option, json_option, show
+from dispatcher.cli.options import config_option, json_option, show, who
 from dispatcher.cli.stores import with_stores
 from dispatcher.domain.clock import Millis, system_clock
 from dispatcher.domain.requests import parse_duration, parse_time
@@ -115,9 +114,9 @@ def publish_file(file: Any, app_id: str | None, percent: int, config: Path | Non
             (one for one in await stores.strategies.published(app) if one.name == name), None
         )
         await stores.strategies.put_draft(
-            app, name, document, if_match=standing.etag if standing else None, by=_who(), now=now
+            app, name, document, if_match=standing.etag if standing else None, by=who(), now=now
         )
-        live = await StrategyDesk(stores).publish_strategy(app, name, percent, _who(), now)
+        live = await StrategyDesk(stores).publish_strategy(app, name, percent, who(), now)
         return {"app": app, "name": name, "version": live.version, "percent": live.percent}
 
     _say(_asked(config, work), as_json, "{name}@{version} is live for {percent} % of the users of {app}.")
@@ -137,7 +136,7 @@ def roll_back(name: str, version: int, app_id: str | None, config: Path | None, 
 
         app = await _app(stores, app_id)
         try:
-            live = await StrategyDesk(stores).rollback_strategy(app, name, version, _who(), stores.clock())
+            live = await StrategyDesk(stores).rollback_strategy(app, name, version, who(), stores.clock())
         except KeyError:
             raise click.ClickException(f"{name} of app {app} has no version {version}.") from None
         return {"app": app, "name": name, "version": live.version, "percent": live.percent, "of": version}
@@ -175,14 +174,6 @@ async def _app(stores: Any, wanted: str | None) -> str:
         said = f"There is no app {wanted!r}" if wanted is not None else "Say which app with --app"
         raise click.ClickException(f"{said}; there are: {listed}.")
     return wanted
-
-
-def _who() -> str:
-    """For the audit: who sat at the terminal."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):  # a container's user without a name
-        return "cli"
 
 
 def _moment(option: str, text: str, now: Millis) -> Millis:

@@ -52,6 +52,7 @@ class Api:
         *,
         body: Any = None,
         query: Mapping[str, str | int | None] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         attempts: int | None = None,
     ) -> Any:
@@ -66,16 +67,16 @@ class Api:
         for attempt in range(attempts or self._attempts):
             if attempt:
                 await self._sleep(self._pause(attempt, error))
-            headers = {"Authorization": await self._authorization(), "Accept": "application/json"}
+            sent = {**(headers or {}), "Authorization": await self._authorization(), "Accept": "application/json"}
             if content is not None:
-                headers["Content-Type"] = "application/json"
+                sent["Content-Type"] = "application/json"
             try:
                 reply = await self._client.request(
                     method,
                     self._base + path,
                     content=content,
                     params=params,
-                    headers=headers,
+                    headers=sent,
                     timeout=timeout_s or self._timeout,
                 )
             except httpx.TransportError as fault:

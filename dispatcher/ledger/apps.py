@@ -13,11 +13,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition, Stale
 from dispatcher.domain.paths import Path
 from dispatcher.ledger.engine import ask_core
 from dispatcher.ledger.strategies import first_version
 from dispatcher.ledger.tables import api_keys, apps, credentials
-from dispatcher.ports.directory import ApiKey, App
+from dispatcher.ports.directory import ApiKey, App, credentials_etag
 
 _PREFIX = "pp"
 #: Compared against where there is no key, so that an unknown id takes as long as a wrong secret.
@@ -134,18 +135,28 @@ class SqlApps:
 
         return await ask_core(self._engine, work)
 
-    async def set_credentials(self, app_id: str, path: Path, sealed: bytes, now: Millis) -> None:
-        """See the port; what stood there is overwritten."""
-        row = upsert(credentials).values(app_id=app_id, path=path.value, sealed=sealed, changed_at=now)
-        row = row.on_conflict_do_update(
-            index_elements=[credentials.c.app_id, credentials.c.path],
-            set_={"sealed": row.excluded.sealed, "changed_at": row.excluded.changed_at},
-        )
+    async def set_credentials(
+        self, app_id: str, path: Path, sealed: bytes, now: Millis, condition: Condition = ALWAYS
+    ) -> Millis:
+        """See the port; what stood there is overwritten. The app's row is the lock, for there may be no other yet."""
+        lock = select(apps.c.app_id).where(apps.c.app_id == app_id).with_for_update()
+        query = select(credentials.c.changed_at).where(credentials.c.app_id == app_id, credentials.c.path == path.value)
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(row)
+        async def work(connection: AsyncConnection) -> Millis:
+            await connection.execute(lock)
+            standing = (await connection.execute(query)).scalar_one_or_none()
+            condition.hold(None if standing is None else credentials_etag(path, standing))
+            changed_at = now if standing is None else max(now, standing + 1)
+            row = upsert(credentials).values(app_id=app_id, path=path.value, sealed=sealed, changed_at=changed_at)
+            await connection.execute(
+                row.on_conflict_do_update(
+                    index_elements=[credentials.c.app_id, credentials.c.path],
+                    set_={"sealed": row.excluded.sealed, "changed_at": row.excluded.changed_at},
+                )
+            )
+            return changed_at
 
-        await ask_core(self._engine, work)
+        return await ask_core(self._engine, work)
 
     async def credentials(self, app_id: str, path: Path) -> bytes | None:
         """Still sealed; None where the app has none for *path*."""
@@ -178,19 +189,22 @@ class SqlApps:
 
         return await ask_core(self._engine, work)
 
-    async def change_app(self, app: App) -> bool:
-        """Name, zone and settings; False where unknown."""
+    async def change_app(self, app: App, *, standing: App) -> None:
+        """See the port."""
+        found = select(apps).where(apps.c.app_id == app.app_id).with_for_update()
         change = (
             update(apps)
             .where(apps.c.app_id == app.app_id)
             .values(name=app.name, time_zone=app.time_zone, settings=dict(app.settings))
-            .returning(apps.c.app_id)
         )
 
-        async def work(connection: AsyncConnection) -> bool:
-            return (await connection.execute(change)).first() is not None
+        async def work(connection: AsyncConnection) -> None:
+            row = (await connection.execute(found)).first()
+            if row is None or _app(row) != standing:
+                raise Stale
+            await connection.execute(change)
 
-        return await ask_core(self._engine, work)
+        await ask_core(self._engine, work)
 
 
 def shipped_strategy() -> str:

@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY, Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.ids import DeliveryRef
-from dispatcher.ledger.engine import Connection, ask
+from dispatcher.ledger.engine import Connection, ask, ask_together
 from dispatcher.ports.operations import Block, Replay
 
 #: Longer than any delivery is kept.
 REPLAYS_KEPT: Millis = 400 * DAY
 
 _BLOCKS = "SELECT kind, value, reason, until, by, at FROM blocks WHERE app = $1 ORDER BY kind, value"
+_STANDING = """
+SELECT kind, value, reason, until, by, at FROM blocks WHERE app = $1 AND kind = $2 AND value = $3 FOR UPDATE
+"""
 _PUT = """
 INSERT INTO blocks (app, kind, value, reason, until, by, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (app, kind, value) DO UPDATE SET reason = excluded.reason, until = excluded.until, by = excluded.by,
@@ -45,17 +49,20 @@ class SqlBlocks:
 
         return await ask(self._engine, work)
 
-    async def put_block(self, app: str, block: Block) -> bool:
+    async def put_block(self, app: str, block: Block, condition: Condition = ALWAYS) -> bool:
         """See the port."""
 
         async def work(connection: Connection) -> bool:
-            return bool(
-                await connection.fetchval(
-                    _PUT, app, block.kind, block.value, block.reason, block.until, block.by, block.at
-                )
+            row = await connection.fetchrow(_STANDING, app, block.kind, block.value)
+            condition.hold(None if row is None else Block(**dict(row)).etag)
+            new = await connection.fetchval(
+                _PUT, app, block.kind, block.value, block.reason, block.until, block.by, block.at
             )
+            if new is False and row is None:
+                condition.hold("set meanwhile")
+            return bool(new)
 
-        return await ask(self._engine, work)
+        return await ask_together(self._engine, work)
 
     async def lift_block(self, app: str, kind: str, value: str) -> bool:
         """See the port."""

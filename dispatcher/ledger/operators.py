@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.ledger.engine import Connection, ask, ask_together
 from dispatcher.ports.operations import Operator, Role, Session
 
@@ -18,14 +19,16 @@ PREFIX = "ps"
 #: Compared against where there is no session, so that an unknown id takes as long as a wrong secret.
 _NO_HASH = bytes(32)
 
-_ALL = "SELECT login, role, apps, created_at, disabled_at FROM operators ORDER BY login"
-_STANDING = "SELECT true FROM operators WHERE login = $1 FOR UPDATE"
+_COLUMNS = "login, role, apps, created_at, disabled_at, changed_at"
+_ALL = f"SELECT {_COLUMNS} FROM operators ORDER BY login"  # noqa: S608
+_STANDING = f"SELECT {_COLUMNS} FROM operators WHERE login = $1 FOR UPDATE"  # noqa: S608
 _MAKE = """
 INSERT INTO operators (login, role, apps, password_hash, created_at, changed_at) VALUES ($1, $2, $3, $4, $5, $5)
 ON CONFLICT (login) DO NOTHING RETURNING login
 """
 _CHANGE = """
-UPDATE operators SET role = $2, apps = $3, password_hash = coalesce($4, password_hash), changed_at = $5,
+UPDATE operators SET role = $2, apps = $3, password_hash = coalesce($4, password_hash),
+    changed_at = greatest($5, changed_at + 1),
     disabled_at = NULL
 WHERE login = $1 RETURNING login
 """
@@ -40,7 +43,8 @@ SELECT $1, login, $3, $4, $5 FROM operators WHERE login = $2 AND disabled_at IS 
 """
 #: Primary keys of both.
 _SESSION = """
-SELECT s.session_id, s.secret_hash, s.signed_in_at, s.expires_at, o.login, o.role, o.apps, o.created_at, o.disabled_at
+SELECT s.session_id, s.secret_hash, s.signed_in_at, s.expires_at, o.login, o.role, o.apps, o.created_at, o.disabled_at,
+    o.changed_at
 FROM operator_sessions s JOIN operators o USING (login)
 WHERE s.session_id = $1 AND s.expires_at > $2 AND o.disabled_at IS NULL
 """
@@ -64,13 +68,21 @@ class SqlOperators:
         return await ask(self._engine, work)
 
     async def put_operator(
-        self, login: str, role: Role, apps: Sequence[str] | None, password_hash: str | None, now: Millis
+        self,
+        login: str,
+        role: Role,
+        apps: Sequence[str] | None,
+        password_hash: str | None,
+        now: Millis,
+        condition: Condition = ALWAYS,
     ) -> bool:
         """See the port."""
         seen = None if apps is None else sorted(set(apps))
 
         async def work(connection: Connection) -> bool:
-            if await connection.fetchval(_STANDING, login) is not None:
+            standing = await connection.fetchrow(_STANDING, login)
+            condition.hold(None if standing is None else _operator(standing).etag)
+            if standing is not None:
                 await connection.execute(_CHANGE, login, role.value, seen, password_hash, now)
                 if password_hash is not None:
                     await connection.execute(_CLOSE_ALL, login)
@@ -78,6 +90,7 @@ class SqlOperators:
             if password_hash is None:
                 raise KeyError(login)
             if await connection.fetchval(_MAKE, login, role.value, seen, password_hash, now) is None:
+                condition.hold("made meanwhile")
                 await connection.execute(_CHANGE, login, role.value, seen, password_hash, now)  # made meanwhile
                 return False
             return True
@@ -171,4 +184,5 @@ def _operator(row: Any) -> Operator:
         apps=None if apps is None else tuple(apps),
         created_at=row["created_at"],
         disabled_at=row["disabled_at"],
+        changed_at=row["changed_at"],
     )

@@ -7,9 +7,9 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.template import Template, Texts
 from dispatcher.ledger.engine import Connection, ask, ask_together
-from dispatcher.ports.templates import TemplateStale
 
 _COLUMNS = "name, texts::text, default_locale, etag, changed_at, by"
 _ONE = f"SELECT {_COLUMNS} FROM templates WHERE app = $1 AND name = $2"  # noqa: S608
@@ -53,13 +53,12 @@ class SqlTemplates:
 
         return await ask(self._engine, work)
 
-    async def put(self, app: str, template: Template, *, if_match: str | None) -> tuple[Template, bool]:
+    async def put(self, app: str, template: Template, condition: Condition = ALWAYS) -> tuple[Template, bool]:
         """See the port."""
 
         async def work(connection: Connection) -> tuple[Template, bool]:
             standing = await connection.fetchval(_STANDING, app, template.name)
-            if if_match is not None and if_match not in {standing, "*" if standing else None}:
-                raise TemplateStale
+            condition.hold(standing)
             new = await connection.fetchval(
                 _PUT,
                 app,
@@ -70,6 +69,8 @@ class SqlTemplates:
                 template.changed_at,
                 template.by,
             )
+            if standing is None and not new:
+                condition.hold("made meanwhile")
             locales = sorted(template.texts)
             await connection.execute(
                 _AUDIT, app, template.changed_at, template.by, "template.put", template.name, locales

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.webhook import MAX_EVENTS, StatusEvent, join_events, without_user
 from dispatcher.ledger.columns import as_integers, as_texts, integers, texts
 from dispatcher.ledger.engine import Connection, ask, ask_together
@@ -16,7 +17,7 @@ from dispatcher.ports.webhooks import Batch, Endpoint, Failed, Subscription, Wai
 ROWS_KEPT = 20_000
 
 _COLUMNS = """w.webhook_id, w.app, w.url, w.events, w.created_at, w.tries, w.failing_since, w.next_at, w.paused_at,
-w.paused_reason, w.last_success_at, w.last_error, w.dropped"""
+w.paused_reason, w.last_success_at, w.last_error, w.dropped, md5(w.secret) AS secret_mark"""
 _WAITING = "(SELECT coalesce(sum(count), 0)::bigint FROM webhook_queue q WHERE q.webhook_id = w.webhook_id) AS waiting"
 _REGISTER = f"""
 INSERT INTO webhooks AS w (webhook_id, app, url, events, secret, created_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -29,6 +30,7 @@ UPDATE webhooks w SET events = $3, tries = 0, failing_since = NULL, next_at = 0,
     paused_reason = NULL, last_error = NULL
 WHERE app = $1 AND url = $2 RETURNING {_COLUMNS}, {_WAITING}
 """  # noqa: S608
+_STANDING = f"SELECT {_COLUMNS}, {_WAITING} FROM webhooks w WHERE app = $1 AND url = $2 FOR UPDATE OF w"  # noqa: S608
 _OF_APP = f"SELECT {_COLUMNS}, {_WAITING} FROM webhooks w WHERE app = $1 ORDER BY created_at, webhook_id"  # noqa: S608
 _REMOVE = "DELETE FROM webhooks WHERE app = $1 AND (webhook_id = $2 OR url = $3) RETURNING webhook_id"
 _PAUSE = f"""
@@ -103,18 +105,29 @@ class SqlWebhooks:
         self._engine = engine
 
     async def register(
-        self, app: str, webhook_id: str, url: str, events: Sequence[StatusEvent], sealed: bytes | None, now: Millis
+        self,
+        app: str,
+        webhook_id: str,
+        url: str,
+        events: Sequence[StatusEvent],
+        sealed: bytes | None,
+        now: Millis,
+        condition: Condition = ALWAYS,
     ) -> tuple[Webhook, bool]:
         """See the port."""
         names = [event.value for event in events]
 
         async def work(connection: Connection) -> tuple[Webhook, bool]:
+            standing = await connection.fetchrow(_STANDING, app, url)
+            condition.hold(None if standing is None else _webhook(standing).etag)
             if sealed is None:
                 row = await connection.fetchrow(_AGAIN, app, url, names)
                 if row is None:
                     raise ValueError("a new webhook needs a secret")
                 return _webhook(row), False
             row = await connection.fetchrow(_REGISTER, webhook_id, app, url, names, sealed, now)
+            if standing is None and not row["new"]:
+                condition.hold("registered meanwhile")
             return _webhook(row), row["new"]
 
         return await ask_together(self._engine, work)
@@ -283,4 +296,5 @@ def _webhook(row: Any) -> Webhook:
         last_error=row["last_error"],
         waiting=row["waiting"],
         dropped=row["dropped"],
+        secret_mark=row["secret_mark"],
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Platform, Profile, PushToken
+from dispatcher.domain.etag import ALWAYS, Condition, etag_of
 from dispatcher.domain.paths import Path
 from dispatcher.ports.learning import LearningSettings
 from strategies.learn import Pin
@@ -22,6 +23,16 @@ class App:
     time_zone: str = "UTC"
     #: operator settings of the app: sms templates, default_locale, retention by class ...
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def etag(self) -> str:
+        """Of all that may be changed."""
+        return etag_of(self.name, self.time_zone, self.settings)
+
+
+def credentials_etag(path: Path, changed_at: Millis) -> str:
+    """Tells two states of an app's credentials apart without a word about them."""
+    return etag_of(path, changed_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +67,14 @@ class Apps(Protocol):
 
     async def revoke_key(self, app_id: str, key_id: str, now: Millis) -> bool: ...
 
-    async def set_credentials(self, app_id: str, path: Path, sealed: bytes, now: Millis) -> None:
-        """Sealed provider credentials (write-only from outside)."""
+    async def change_app(self, app: App, *, standing: App) -> None:
+        """Name, zone and settings, where the app still is as *standing*; raises ``Stale``."""
+
+    async def set_credentials(
+        self, app_id: str, path: Path, sealed: bytes, now: Millis, condition: Condition = ALWAYS
+    ) -> Millis:
+        """Sealed provider credentials (write-only from outside); when they were changed, which is later than ever
+        before. *condition* is held against :func:`credentials_etag`."""
 
     async def credentials(self, app_id: str, path: Path) -> bytes | None: ...
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import End, Proof
+from dispatcher.domain.etag import ALWAYS, Condition, etag_of
 from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
 
@@ -31,6 +32,12 @@ class Operator:
     apps: tuple[str, ...] | None
     created_at: Millis
     disabled_at: Millis | None = None
+    changed_at: Millis = 0
+
+    @property
+    def etag(self) -> str:
+        """Of all that may be changed, the password by when."""
+        return etag_of(self.role, self.apps, self.disabled_at, self.changed_at)
 
     def sees(self, app: str) -> bool:
         """Whether *app* is one of theirs."""
@@ -54,11 +61,18 @@ class Operators(Protocol):
         """All, by login."""
 
     async def put_operator(
-        self, login: str, role: Role, apps: Sequence[str] | None, password_hash: str | None, now: Millis
+        self,
+        login: str,
+        role: Role,
+        apps: Sequence[str] | None,
+        password_hash: str | None,
+        now: Millis,
+        condition: Condition = ALWAYS,
     ) -> bool:
         """Creates or changes, and enables again; True where new. KeyError: new, but without a password.
 
-        Sessions of a changed operator go on with the new role; a new password ends them.
+        Sessions of a changed operator go on with the new role; a new password ends them. Raises
+        ``Stale``.
         """
 
     async def disable_operator(self, login: str, now: Millis) -> bool:
@@ -228,6 +242,11 @@ class Block:
     by: str
     at: Millis
 
+    @property
+    def etag(self) -> str:
+        """Of one setting of it."""
+        return etag_of(self.reason, self.until, self.by, self.at)
+
 
 class Blocks(Protocol):
     """Block lists, by app."""
@@ -235,8 +254,8 @@ class Blocks(Protocol):
     async def blocks(self, app: str) -> list[Block]:
         """All of the app's, lapsed ones left out by whoever asks."""
 
-    async def put_block(self, app: str, block: Block) -> bool:
-        """True where it is new."""
+    async def put_block(self, app: str, block: Block, condition: Condition = ALWAYS) -> bool:
+        """True where it is new. Raises ``Stale``."""
 
     async def lift_block(self, app: str, kind: str, value: str) -> bool:
         """False where there is none."""

@@ -3,11 +3,8 @@
 from typing import Protocol
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.template import Template
-
-
-class TemplateStale(Exception):
-    """If-Match named an earlier state of the template, or there is none any more."""
 
 
 class Templates(Protocol):
@@ -18,7 +15,7 @@ class Templates(Protocol):
     async def all(self, app: str) -> list[Template]:
         """By name."""
 
-    async def put(self, app: str, template: Template, *, if_match: str | None) -> tuple[Template, bool]:
-        """True where it is new. ``changed_at`` and ``by`` are the change's. Raises :class:`TemplateStale`."""
+    async def put(self, app: str, template: Template, condition: Condition = ALWAYS) -> tuple[Template, bool]:
+        """True where it is new. ``changed_at`` and ``by`` are the change's. Raises ``Stale``."""
 
     async def delete(self, app: str, name: str, *, by: str, now: Millis) -> bool: ...

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.domain.clock import Millis
+from dispatcher.domain.etag import ALWAYS, Condition, etag_of
 from dispatcher.domain.webhook import StatusEvent
 
 #: What webhook ids begin with: no delivery id does.
@@ -33,6 +34,13 @@ class Webhook:
     last_error: str | None = None
     waiting: int = 0
     dropped: int = 0
+    secret_mark: str = ""  #: another one, another secret
+
+    @property
+    def etag(self) -> str:
+        """Of all that registering it again would change; not of how it fares."""
+        paused = self.paused_at is not None
+        return etag_of(self.webhook_id, sorted(self.events), paused, self.secret_mark)
 
     @property
     def given_up(self) -> bool:
@@ -100,10 +108,18 @@ class Webhooks(Protocol):
     """Webhooks and their queues."""
 
     async def register(
-        self, app: str, webhook_id: str, url: str, events: Sequence[StatusEvent], sealed: bytes | None, now: Millis
+        self,
+        app: str,
+        webhook_id: str,
+        url: str,
+        events: Sequence[StatusEvent],
+        sealed: bytes | None,
+        now: Millis,
+        condition: Condition = ALWAYS,
     ) -> tuple[Webhook, bool]:
         """True where it is new. A known url keeps its id and queue, gets the events (and the secret, where one is
-        given) and goes on where it was paused. *sealed* None with a new url is a programming error."""
+        given) and goes on where it was paused. *sealed* None with a new url is a programming error.
+        Raises ``Stale``."""
 
     async def of_app(self, app: str) -> list[Webhook]:
         """Oldest first, with what waits."""

@@ -37,6 +37,14 @@ def test_a_key_made_beside_up_needs_no_settings_and_opens_the_api(up: Any, app: 
         (("apps", "create", "x", "--time-zone", "Mars"), "no zone"),
         (("credentials", "set", "nobody", "sms", "--field", "a=b"), "cannot work"),
         (("credentials", "check", "nobody"), "There is no app 'nobody'"),
+        (("credentials", "remove", "nobody", "sms"), "has no sms credentials"),
+        (("apps", "show", "nobody"), "There is no app 'nobody'"),
+        (("apps", "set", "nobody", "--name", "x"), "There is no app 'nobody'"),
+        (("apps", "set", "demo"), "Nothing to change"),
+        (("apps", "set", "demo", "--rate-per-key", "many"), "--rate-per-key"),
+        (("apps", "set", "demo", "--rate-per-device", "0"), "--rate-per-device"),
+        (("apps", "set", "demo", "--classes", "Chat"), "--classes"),
+        (("apps", "set", "demo", "--time-zone", "Mars"), "no zone"),
         (("credentials", "set", "demo", "sms"), "Nothing to store"),
     ],
 )
@@ -45,6 +53,31 @@ def test_mistakes_are_answered_with_what_is_wrong(up: Any, arguments: tuple[str,
     assert ended.returncode in {1, 2}
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_app_is_changed_field_by_field_and_only_as_it_was_read(up: Any, app: str) -> None:
+    first = json.loads(up.run("apps", "show", app).stdout)
+    changed = up.run("apps", "set", app, "--classes", "otp,chat", "--rate-per-key", "50", "--json")
+    assert changed.returncode == 0, changed.stderr
+    shown = json.loads(up.run("apps", "set", app, "--default-locale", "zh-CN", "--json").stdout)
+    assert (shown["classes"], shown["rate_per_key"], shown["default_locale"]) == (["chat", "otp"], 50, "zh-CN")
+    lost = up.run("apps", "set", app, "--classes", "any", "--if-match", first["etag"])
+    assert (lost.returncode, "was changed since it was read" in lost.stderr) == (1, True)
+    won = up.run("apps", "set", app, "--classes", "any", "--if-match", shown["etag"], "--json")
+    assert json.loads(won.stdout)["classes"] is None
+
+
+def test_credentials_of_another_project_need_the_old_ones_removed(up: Any, app: str) -> None:
+    account = json.loads((up.data / "sandbox/fcm.json").read_text())
+    other = json.dumps({**account, "project_id": "somebody-elses"})
+    assert up.run("credentials", "set", app, "fcm", str(up.data / "sandbox/fcm.json")).returncode == 0
+    refused = up.run("credentials", "set", app, "fcm", "-", stdin=other)
+    assert refused.returncode == 1
+    assert "'somebody-elses' is not that of the stored credentials" in refused.stderr
+    assert f"pushpath credentials remove {app} fcm" in refused.stderr
+    assert "PRIVATE KEY" not in refused.stderr
+    assert up.run("credentials", "remove", app, "fcm").returncode == 0
+    assert up.run("credentials", "set", app, "fcm", "-", stdin=other).returncode == 0
 
 
 def test_credentials_are_checked_stored_and_never_printed(up: Any, app: str, tmp_path: Path) -> None:

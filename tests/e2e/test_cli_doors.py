@@ -26,6 +26,8 @@ def test_a_webhook_is_added_listed_paused_resumed_and_removed(up: Any, tmp_path:
     made = json.loads(added.stdout)
     try:
         assert (made["events"], made["secret"]) == (["token_dead"], secret)
+        taken = up.run("webhooks", "add", URL, "--new")
+        assert (taken.returncode, "412" in taken.stderr) == (1, True)
         listed = up.run("webhooks", "list")
         assert f"{made['webhook_id']} active" in " ".join(listed.stdout.split())
         assert secret not in listed.stdout
@@ -52,6 +54,11 @@ def test_a_template_is_tried_put_shown_and_removed(up: Any, tmp_path: Path) -> N
         assert shown["texts"]["zh"] == {"title": "订单 {number}"}
         again = up.run("templates", "put", "cli-order", "-", "--json", stdin=json.dumps(shown))
         assert json.loads(again.stdout)["parameters"] == ["name", "number"], "what is shown can be put"
+        shown["texts"]["zh"] = {"title": "{number}"}
+        assert up.run("templates", "put", "cli-order", "-", stdin=json.dumps(shown)).returncode == 0
+        lost = up.run("templates", "put", "cli-order", "-", stdin=json.dumps(shown))
+        assert (lost.returncode, "412" in lost.stderr) == (1, True), "the etag is of what stood there before"
+        assert up.run("templates", "put", "cli-order", str(file), "--overwrite").returncode == 0
         given = ("--param", "number=7", "--param", "name=Li")
         filled = json.loads(up.run("templates", "preview", "cli-order", *given, "--json").stdout)
         assert filled["sms"] == {"text": "Order 7 left us.", "segments": 1}

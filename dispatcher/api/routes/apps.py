@@ -9,10 +9,12 @@ from msgspec import UNSET
 
 from dispatcher.api.access import Backend, HttpRequest, Person, backend_of, caller_of, person_of
 from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id
+from dispatcher.api.app_changes import change_app as change_app_of
 from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.checks import check_zone, read_time
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
+from dispatcher.api.preconditions import condition_of, tagged
 from dispatcher.api.schemas.apps import (
     AppChange,
     AppIn,
@@ -67,7 +69,41 @@ async def apps(request: HttpRequest) -> Answer:
     return answer(AppsOut([app_out(app) for app in found]))
 
 
-@post("/v1/apps", opt=_admin("Make an app", any_app=True, body=AppIn, answers={201: AppOut}, problems=(409,)).opt())
+async def _seen(request: HttpRequest) -> App:
+    """The app that the path names, as far as the caller may see it; Problem 404."""
+    core, caller = core_of(request), caller_of(request)
+    wanted = path_id(request, "app_id")
+    sees = caller.session.operator.sees(wanted) if isinstance(caller, Person) else wanted == caller.app
+    app = await core.apps.app(wanted) if sees else None
+    if app is None:
+        raise Problem.not_found("app")
+    return app
+
+
+@get(
+    "/v1/apps/{app_id:str}",
+    opt=Contract(
+        summary="One app",
+        tag="Apps",
+        scopes=scopes(*Scope),
+        any_app=True,
+        query=NoParams,
+        answers={200: AppOut},
+        problems=(404,),
+        tagged=True,
+    ).opt(),
+)
+async def one_app(request: HttpRequest) -> Answer:
+    """With its ETag."""
+    read_query(request.scope["query_string"], NoParams)
+    app = await _seen(request)
+    return tagged(app_out(app), app.etag)
+
+
+@post(
+    "/v1/apps",
+    opt=_admin("Make an app", any_app=True, body=AppIn, answers={201: AppOut}, problems=(409,), tagged=True).opt(),
+)
 async def create_app(request: HttpRequest) -> Answer:
     """Admins of all apps only."""
     core, person = core_of(request), person_of(request)
@@ -82,22 +118,23 @@ async def create_app(request: HttpRequest) -> Answer:
     except KeyError:
         raise Problem.conflict(f"there is an app {wanted.app_id!r} already") from None
     await note(core, replace(person, app=app.app_id), "app.create", app.app_id)
-    return answer(app_out(app), 201)
+    return tagged(app_out(app), app.etag, 201)
 
 
 @put(
     "/v1/apps/{app_id:str}",
-    opt=_admin("Change an app", any_app=True, body=AppChange, answers={200: AppOut}, problems=(404,)).opt(),
+    opt=_admin(
+        "Change an app", any_app=True, body=AppChange, answers={200: AppOut}, problems=(404,), conditional=True
+    ).opt(),
 )
 async def change_app(request: HttpRequest) -> Answer:
-    """Name, zone, classes, rates and the locale of templates."""
-    core, caller = core_of(request), backend_of(request)
+    """Name, zone, classes, rates and the locale of templates; what is left out stays.
+
+    With If-Match, 412 where somebody changed it since. Without it, what two admins say of different fields both stands.
+    """
+    core, caller, condition = core_of(request), backend_of(request), condition_of(request)
     read_query(request.scope["query_string"], NoParams)
-    wanted = path_id(request, "app_id")
-    sees = caller.session.operator.sees(wanted) if isinstance(caller, Person) else wanted == caller.app
-    app = await core.apps.app(wanted) if sees else None
-    if app is None:
-        raise Problem.not_found("app")
+    app = await _seen(request)
     change = decode(await request.body(), AppChange)
     check_zone("time_zone", change.time_zone if change.time_zone is not UNSET else None)
     values: dict[str, Any] = {
@@ -105,18 +142,9 @@ async def change_app(request: HttpRequest) -> Answer:
     }
     if isinstance(values.get("classes"), list):
         values["classes"] = sorted(set(values["classes"]))
-    names: tuple[str, ...] = ("classes", "rate_per_key", "rate_per_device", "default_locale")
-    rules = {name: values[name] for name in names if name in values}
-    settings: dict[str, Any] = {**app.settings, **rules}
-    changed = replace(
-        app,
-        name=values.get("name", app.name),
-        time_zone=values.get("time_zone", app.time_zone),
-        settings={name: value for name, value in settings.items() if value is not None},
-    )
-    await core.operations.change_app(changed)
-    await note(core, replace(caller, app=wanted), "app.update", wanted, **values)
-    return answer(app_out(changed))
+    changed = await change_app_of(core.apps, app, values, condition)
+    await note(core, replace(caller, app=app.app_id), "app.update", app.app_id, **values)
+    return tagged(app_out(changed), changed.etag)
 
 
 @get("/v1/keys", opt=_admin("API keys", answers={200: KeysOut}).opt())
@@ -174,14 +202,16 @@ async def blocks(request: HttpRequest) -> Answer:
 
 @put(
     "/v1/blocks",
-    opt=_admin("Keep an address or a user out", body=BlockIn, answers={201: BlockOut, 200: BlockOut}).opt(),
+    opt=_admin(
+        "Keep an address or a user out", body=BlockIn, answers={201: BlockOut, 200: BlockOut}, conditional=True
+    ).opt(),
 )
 async def put_block(request: HttpRequest) -> Answer:
     """Backends and phones at a blocked address, and phones of a blocked user, get 403 ``blocked`` within a second.
 
     Operators are never kept out by it: somebody must be able to lift it. Messages to a blocked user are not affected.
     """
-    core, caller = core_of(request), backend_of(request)
+    core, caller, condition = core_of(request), backend_of(request), condition_of(request)
     read_query(request.scope["query_string"], NoParams)
     wanted = decode(await request.body(), BlockIn)
     now = core.clock()
@@ -192,9 +222,9 @@ async def put_block(request: HttpRequest) -> Answer:
     if len(await core.operations.blocks.blocks(caller.app)) >= MAX_BLOCKS:
         raise Problem.conflict(f"an app has at most {MAX_BLOCKS} blocks: lift some, or block a network")
     block = Block(kind=wanted.kind, value=value, reason=wanted.reason, until=until, by=caller.name, at=now)
-    new = await core.operations.blocks.put_block(caller.app, block)
+    new = await core.operations.blocks.put_block(caller.app, block, condition)
     await note(core, caller, "block.set", f"{block.kind}:{block.value}", reason=block.reason)
-    return answer(block_out(block), 201 if new else 200)
+    return tagged(block_out(block), block.etag, 201 if new else 200)
 
 
 @delete(
@@ -215,6 +245,7 @@ async def lift_block(request: HttpRequest) -> Answer:
 
 ROUTES = (
     apps,
+    one_app,
     create_app,
     change_app,
     keys,

@@ -9,6 +9,7 @@ from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id
 from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
+from dispatcher.api.preconditions import condition_of, tagged
 from dispatcher.api.schemas.operators import (
     Login,
     OperatorIn,
@@ -122,11 +123,13 @@ async def operators(request: HttpRequest) -> Answer:
 
 @put(
     "/v1/operators/{login:str}",
-    opt=_managing("Make or change an operator", body=OperatorIn, answers={201: OperatorOut, 200: OperatorOut}).opt(),
+    opt=_managing(
+        "Make or change an operator", body=OperatorIn, answers={201: OperatorOut, 200: OperatorOut}, conditional=True
+    ).opt(),
 )
 async def put_operator(request: HttpRequest) -> Answer:
     """201 new, 200 changed (and enabled again)."""
-    core, person = core_of(request), _chief(request)
+    core, person, condition = core_of(request), _chief(request), condition_of(request)
     read_query(request.scope["query_string"], NoParams)
     login = _login(request)
     wanted = decode(await request.body(), OperatorIn)
@@ -140,12 +143,12 @@ async def put_operator(request: HttpRequest) -> Answer:
     password = None if wanted.password is UNSET else await core.operations.hash_password(wanted.password)
     store = core.operations.operators
     try:
-        new = await store.put_operator(login, wanted.role, wanted.apps, password, core.clock())
+        new = await store.put_operator(login, wanted.role, wanted.apps, password, core.clock(), condition)
     except KeyError:
         raise Problem.invalid("password", "required for a new operator") from None
     await _note(core, person, "operator.create" if new else "operator.update", login, wanted.apps, wanted.role)
     made = next(operator for operator in await store.operators() if operator.login == login)
-    return answer(operator_out(made), 201 if new else 200)
+    return tagged(operator_out(made), made.etag, 201 if new else 200)
 
 
 @delete(

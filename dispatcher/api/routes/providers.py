@@ -10,6 +10,7 @@ from dispatcher.api.bodies import check_text, decode, read_query
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
 from dispatcher.api.operations import CredentialView
+from dispatcher.api.preconditions import condition_of, tagged
 from dispatcher.api.routes.apps import note
 from dispatcher.api.schemas.providers import (
     CREDENTIAL_PATHS,
@@ -115,7 +116,7 @@ async def credentials(request: HttpRequest) -> Answer:
 
 @get(
     "/v1/credentials/{path:str}",
-    opt=_admin("A path's credentials, without them", answers={200: CredentialOut}, problems=(404,)).opt(),
+    opt=_admin("A path's credentials, without them", answers={200: CredentialOut}, problems=(404,), tagged=True).opt(),
 )
 async def credential(request: HttpRequest) -> Answer:
     """When they were changed, and what of them is no secret."""
@@ -123,7 +124,7 @@ async def credential(request: HttpRequest) -> Answer:
     core, wanted = core_of(request), _credential_path(request)
     for view in await core.operations.credentials(backend_of(request).app):
         if view.path is wanted:
-            return answer(credential_out(view, core.clock()))
+            return tagged(credential_out(view, core.clock()), view.etag or "")
     raise Problem.not_found("credentials")
 
 
@@ -134,6 +135,7 @@ async def credential(request: HttpRequest) -> Answer:
         body=dict[str, Any],
         answers={201: CredentialOut, 200: CredentialOut},
         problems=(409,),
+        conditional=True,
     ).opt(),
 )
 async def put_credentials(request: HttpRequest) -> Answer:
@@ -148,9 +150,10 @@ async def put_credentials(request: HttpRequest) -> Answer:
     body = await request.body()
     decode(body, dict[str, Any])
     check_text(body)
-    view, new = await core.operations.put_credentials(caller.app, wanted, body, core.clock())
+    condition = condition_of(request)
+    view, new = await core.operations.put_credentials(caller.app, wanted, body, core.clock(), condition)
     await note(core, caller, "credentials.set", wanted, **view.about)
-    return answer(credential_out(view, core.clock()), 201 if new else 200)
+    return tagged(credential_out(view, core.clock()), view.etag or "", 201 if new else 200)
 
 
 @delete(

@@ -9,6 +9,7 @@ from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id
 from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
+from dispatcher.api.preconditions import condition_of, tagged
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.api.schemas.templates import (
     DraftPreviewIn,
@@ -24,9 +25,8 @@ from dispatcher.api.schemas.templates import (
 )
 from dispatcher.domain.requests import MAX_CONTENT_BYTES, content_bytes
 from dispatcher.domain.template import Template, choose
-from dispatcher.errors import Kind, Problem
+from dispatcher.errors import Problem
 from dispatcher.pipeline.templating import read_params, render_one, shown
-from dispatcher.ports.templates import TemplateStale
 
 _STRATEGIES = scopes(Scope.STRATEGIES)
 
@@ -63,7 +63,7 @@ async def list_templates(request: HttpRequest) -> Answer:
         body=TemplateIn,
         query=NoParams,
         answers={201: TemplateOut, 200: TemplateOut},
-        problems=(412,),
+        conditional=True,
     ).opt(),
 )
 async def put_template(request: HttpRequest) -> Answer:
@@ -72,12 +72,8 @@ async def put_template(request: HttpRequest) -> Answer:
     read_query(request.scope["query_string"], NoParams)
     name = path_id(request, "name")
     wanted = to_template(name, decode(await request.body(), TemplateIn), backend.name, core.clock())
-    if_match = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"') or None
-    try:
-        template, new = await core.templates.put(backend.app, wanted, if_match=if_match)
-    except TemplateStale:
-        raise Problem(Kind.STALE, "the template has changed since you read it") from None
-    return answer(template_out(template), 201 if new else 200, headers={"ETag": f'"{template.etag}"'})
+    template, new = await core.templates.put(backend.app, wanted, condition_of(request))
+    return tagged(template_out(template), template.etag, 201 if new else 200)
 
 
 @get(
@@ -89,13 +85,14 @@ async def put_template(request: HttpRequest) -> Answer:
         query=NoParams,
         answers={200: TemplateOut},
         problems=(404,),
+        tagged=True,
     ).opt(),
 )
 async def get_template(request: HttpRequest) -> Answer:
     """With its ETag."""
     read_query(request.scope["query_string"], NoParams)
     template = await _find(request)
-    return answer(template_out(template), headers={"ETag": f'"{template.etag}"'})
+    return tagged(template_out(template), template.etag)
 
 
 @delete(

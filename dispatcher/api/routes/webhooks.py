@@ -9,6 +9,7 @@ from dispatcher.api.answers import Answer, answer, core_of, no_content, path_id,
 from dispatcher.api.bodies import decode, read_query
 from dispatcher.api.contract import Contract, Scope, scopes
 from dispatcher.api.core import Core
+from dispatcher.api.preconditions import condition_of, tagged
 from dispatcher.api.routes.apps import note
 from dispatcher.api.schemas.shared import NoParams
 from dispatcher.api.schemas.webhooks import (
@@ -43,19 +44,26 @@ async def _find(core: Core, app: str, webhook_id: str) -> Webhook:
 
 @post(
     "/v1/webhooks",
-    opt=_opt("Register a status webhook", body=WebhookIn, answers={201: WebhookSecretOut, 200: WebhookSecretOut}),
+    opt=_opt(
+        "Register a status webhook",
+        body=WebhookIn,
+        answers={201: WebhookSecretOut, 200: WebhookSecretOut},
+        conditional=True,
+    ),
 )
 async def put_webhook(request: HttpRequest) -> Answer:
     """201 new, with its secret; a known url (200) gets the events, and goes on where it was paused."""
-    core, backend = core_of(request), backend_of(request)
+    core, backend, condition = core_of(request), backend_of(request), condition_of(request)
     read_query(request.scope["query_string"], NoParams)
     wanted = decode(await request.body(), WebhookIn)
     events = list(dict.fromkeys(wanted.events))
-    webhook, secret, new = await core.webhooks.register(backend.app, wanted.url, events, wanted.secret, core.clock())
+    webhook, secret, new = await core.webhooks.register(
+        backend.app, wanted.url, events, wanted.secret, core.clock(), condition
+    )
     action = "webhook.create" if new else "webhook.update"
     named = [event.value for event in events]
     await note(core, backend, action, webhook.url, webhook_id=webhook.webhook_id, events=named)
-    return answer(with_secret(webhook, secret), 201 if new else 200)
+    return tagged(with_secret(webhook, secret), webhook.etag, 201 if new else 200)
 
 
 @get("/v1/webhooks", opt=_opt("Webhooks and how they fare", answers={200: WebhooksOut}))
@@ -68,13 +76,13 @@ async def list_webhooks(request: HttpRequest) -> Answer:
 
 @get(
     "/v1/webhooks/{webhook_id:str}",
-    opt=_opt("One webhook and how it fares", answers={200: WebhookOut}, problems=_PROBLEMS),
+    opt=_opt("One webhook and how it fares", answers={200: WebhookOut}, problems=_PROBLEMS, tagged=True),
 )
 async def get_webhook(request: HttpRequest) -> Answer:
     """Without its secret."""
     read_query(request.scope["query_string"], NoParams)
     found = await _find(core_of(request), backend_of(request).app, path_id(request, "webhook_id"))
-    return answer(webhook_out(found))
+    return tagged(webhook_out(found), found.etag)
 
 
 @get(

@@ -43,6 +43,7 @@ class AppOut(Struct, kw_only=True):
     rate_per_key: int | None
     rate_per_device: int | None
     default_locale: str | None = None  #: of templates, where a recipient's language is not known
+    etag: str  #: for If-Match, as in the header
 
 
 class AppsOut(Struct):
@@ -62,6 +63,7 @@ def app_out(app: App) -> AppOut:
         rate_per_key=rules.get("rate_per_key"),
         rate_per_device=rules.get("rate_per_device"),
         default_locale=rules.get("default_locale"),
+        etag=app.etag,
     )
 
 
@@ -130,6 +132,7 @@ class BlockOut(Struct, kw_only=True):
     until: str | None
     by: str
     at: str
+    etag: str  #: for If-Match, as in the header
 
 
 class BlocksOut(Struct):
@@ -147,4 +150,5 @@ def block_out(block: Block) -> BlockOut:
         until=rfc3339(block.until) if block.until is not None else None,
         by=block.by,
         at=rfc3339(block.at),
+        etag=block.etag,
     )

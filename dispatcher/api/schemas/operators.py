@@ -84,6 +84,7 @@ class OperatorOut(Struct, kw_only=True):
     apps: list[str] | None
     created_at: str
     disabled_at: str | None
+    etag: str  #: for If-Match, as in the header
 
 
 class OperatorsOut(Struct):
@@ -100,6 +101,7 @@ def operator_out(operator: Operator) -> OperatorOut:
         apps=None if operator.apps is None else list(operator.apps),
         created_at=rfc3339(operator.created_at),
         disabled_at=rfc3339(operator.disabled_at) if operator.disabled_at is not None else None,
+        etag=operator.etag,
     )
 
 

@@ -224,6 +224,7 @@ class CredentialOut(Struct, kw_only=True):
     age_s: int | None
     about: dict[str, Any]
     check: CheckOut | None
+    etag: str | None  #: for If-Match, as in the header
 
 
 class CredentialsOut(Struct):
@@ -242,4 +243,5 @@ def credential_out(view: CredentialView, now: Millis) -> CredentialOut:
         age_s=None if age is None else age.age_s,
         about=dict(view.about),
         check=_check(view),
+        etag=view.etag,
     )

@@ -1,13 +1,12 @@
 """Bodies of the template routes."""
 
-from hashlib import blake2b
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
 from dispatcher.api.checks import Locale
 from dispatcher.domain.clock import Millis, rfc3339
+from dispatcher.domain.etag import etag_of
 from dispatcher.domain.template import MAX_LOCALES, PARTS, BadText, Template, Texts, normal, read_text
 from dispatcher.errors import FieldError, Problem
 
@@ -52,6 +51,7 @@ class TemplateOut(Struct, kw_only=True):
     parameters: list[str]
     changed_at: str
     by: str
+    etag: str  #: for If-Match, as in the header
 
 
 class TemplateRow(Struct, kw_only=True):
@@ -63,6 +63,7 @@ class TemplateRow(Struct, kw_only=True):
     parameters: list[str]
     changed_at: str
     by: str
+    etag: str
 
 
 class TemplatesOut(Struct):
@@ -112,7 +113,7 @@ def to_template(name: str, wanted: TemplateIn | DraftPreviewIn, by: str, now: Mi
     if faults or default is None:
         raise Problem.invalid_fields(faults)
     default = seen[normal(default)]
-    etag = blake2b(msgspec.json.encode([texts, default], order="sorted"), digest_size=12).hexdigest()
+    etag = etag_of(texts, default)
     return Template(name=name, texts=texts, default_locale=default, etag=etag, changed_at=now, by=by)
 
 
@@ -125,6 +126,7 @@ def template_out(template: Template) -> TemplateOut:
         parameters=list(template.parameters),
         changed_at=rfc3339(template.changed_at),
         by=template.by,
+        etag=template.etag,
     )
 
 
@@ -137,4 +139,5 @@ def template_row(template: Template) -> TemplateRow:
         parameters=list(template.parameters),
         changed_at=rfc3339(template.changed_at),
         by=template.by,
+        etag=template.etag,
     )

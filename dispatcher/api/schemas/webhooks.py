@@ -37,6 +37,7 @@ class WebhookOut(Struct, kw_only=True):
     last_error: str | None
     waiting: int
     dropped: int
+    etag: str  #: for If-Match, as in the header
 
 
 class WebhookSecretOut(WebhookOut, kw_only=True):
@@ -93,6 +94,7 @@ def webhook_out(webhook: Webhook) -> WebhookOut:
         last_error=webhook.last_error,
         waiting=webhook.waiting,
         dropped=webhook.dropped,
+        etag=webhook.etag,
     )
 
 

@@ -19,16 +19,37 @@ class Door:
         self._address = find_address(data, api_url=api_url, api_key=api_key)
 
     def ask(
-        self, method: str, *path: str, body: Any = None, query: Mapping[str, str | int | None] | None = None
+        self,
+        method: str,
+        *path: str,
+        body: Any = None,
+        query: Mapping[str, str | int | None] | None = None,
+        if_match: str | None = None,
+        absent: bool = False,
     ) -> Any:
-        """The answer's document, None where it has none. *path*: its segments. ClickException for every refusal."""
+        """The answer's document, None where it has none. *path*: its segments. *if_match*: the ETag that was read.
+        *absent*: nothing may stand there yet.
+
+        ClickException for every refusal.
+        """
+        address = "/" + "/".join(quote(one, safe="") for one in path)
+        headers = {} if if_match is None else {"If-Match": '"' + if_match.strip('"') + '"'}
+        if absent:
+            headers["If-None-Match"] = "*"
         try:
-            return asyncio.run(self._ask(method, "/" + "/".join(quote(one, safe="") for one in path), body, query))
+            return asyncio.run(self._ask(method, address, body, query, headers))
         except PushpathError as error:
             fields = "; ".join(f"{each['field']}: {each['message']}" for each in error.errors)
             raise click.ClickException(f"{self._address.api_url}: {error}{f' ({fields})' if fields else ''}") from None
 
-    async def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str | int | None] | None) -> Any:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str | int | None] | None,
+        headers: Mapping[str, str],
+    ) -> Any:
         import httpx
 
         from dispatcher.client.transport import Api
@@ -40,4 +61,4 @@ class Door:
 
         async with httpx.AsyncClient(timeout=30, trust_env=not is_local(url)) as http:
             api = Api(url, authorization, timeout_s=30, attempts=3, client=http)
-            return await api.call(method, path, body=body, query=query)
+            return await api.call(method, path, body=body, query=query, headers=headers)

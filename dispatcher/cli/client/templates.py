@@ -38,20 +38,29 @@ def list_templates(api_url: str | None, api_key: str | None, data: Path, as_json
 @name_argument
 @address_options
 def show_template(name: str, api_url: str | None, api_key: str | None, data: Path) -> None:
-    """Print one as `put` takes it (JSON)."""
+    """Print one as `put` takes it (JSON). Its etag lets `put` refuse where somebody changed it meanwhile."""
     found = Door(data, api_url, api_key).ask("GET", "v1", "templates", name)
     texts = {
         locale: {part: text for part, text in own.items() if text is not None} for locale, own in found["texts"].items()
     }
-    show({"default_locale": found["default_locale"], "texts": texts})
+    show({"etag": found["etag"], "default_locale": found["default_locale"], "texts": texts})
 
 
 @templates.command("put")
 @name_argument
 @click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--overwrite", is_flag=True, help="Whatever somebody made of it since FILE was shown.")
 @address_options
 @json_option
-def put_template(name: str, file: TextIO, api_url: str | None, api_key: str | None, data: Path, as_json: bool) -> None:
+def put_template(
+    name: str,
+    file: TextIO,
+    overwrite: bool,
+    api_url: str | None,
+    api_key: str | None,
+    data: Path,
+    as_json: bool,
+) -> None:
     """Create or change NAME from FILE (JSON or YAML, - for stdin).
 
     \b
@@ -60,9 +69,11 @@ def put_template(name: str, file: TextIO, api_url: str | None, api_key: str | No
       en: {title: "Order {number}", body: "It left us, {name}.", sms: "Order {number} left us."}
       zh: {title: "订单 {number}", body: "{name}，已发货。"}
 
-    What was accepted stays as it was.
+    What was accepted stays as it was. An etag in FILE, as `show` prints it, makes this fail where it is another by now.
     """
-    made = Door(data, api_url, api_key).ask("PUT", "v1", "templates", name, body=_document(file))
+    document, etag = _document(file)
+    seen = None if overwrite else etag
+    made = Door(data, api_url, api_key).ask("PUT", "v1", "templates", name, body=document, if_match=seen)
     if as_json:
         show(made)
         return
@@ -103,7 +114,7 @@ def preview(
     door = Door(data, api_url, api_key)
     if Path(name_or_file).is_file():
         with Path(name_or_file).open(encoding="utf-8") as file:
-            wanted = {**_document(file), **wanted}
+            wanted = {**_document(file)[0], **wanted}
         shown = door.ask("POST", "v1", "template-preview", body=wanted)
     else:
         shown = door.ask("POST", "v1", "templates", name_or_file, "preview", body=wanted)
@@ -117,8 +128,8 @@ def preview(
         click.echo(f"  sms: {shown['sms']['text']} ({shown['sms']['segments']} segments)")
 
 
-def _document(file: TextIO) -> dict[str, Any]:
-    """JSON, which YAML contains; ClickException where it is neither or no object."""
+def _document(file: TextIO) -> tuple[dict[str, Any], str | None]:
+    """JSON, which YAML contains, and the etag it came with; ClickException where it is neither or no object."""
     import yaml
 
     text = file.read()
@@ -129,7 +140,8 @@ def _document(file: TextIO) -> dict[str, Any]:
         raise click.ClickException(f"{file.name} is neither JSON nor YAML: {where}") from None
     if not isinstance(document, dict):
         raise click.ClickException(f"{file.name} holds no object with texts by locale")
-    return document
+    etag = document.pop("etag", None)
+    return document, None if etag is None else str(etag)
 
 
 def _params(given: tuple[str, ...]) -> dict[str, str]:

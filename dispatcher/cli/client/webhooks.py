@@ -39,10 +39,18 @@ def list_webhooks(api_url: str | None, api_key: str | None, data: Path, as_json:
 @click.option(
     "--secret-file", type=click.File("r", encoding="utf-8"), help="A secret of yours (whsec_...), - for stdin."
 )
+@click.option("--new", is_flag=True, help="Refuse where URL is registered already.")
 @address_options
 @json_option
 def add(
-    url: str, events: str, secret_file: Any, api_url: str | None, api_key: str | None, data: Path, as_json: bool
+    url: str,
+    events: str,
+    secret_file: Any,
+    new: bool,
+    api_url: str | None,
+    api_key: str | None,
+    data: Path,
+    as_json: bool,
 ) -> None:
     """Register URL, and print the secret that signs its POSTs: this once.
 
@@ -57,7 +65,7 @@ def add(
     body: dict[str, Any] = {"url": url, "events": wanted}
     if secret_file is not None:
         body["secret"] = secret_file.read().strip()
-    made = Door(data, api_url, api_key).ask("POST", "v1", "webhooks", body=body)
+    made = Door(data, api_url, api_key).ask("POST", "v1", "webhooks", body=body, absent=new)
     if as_json:
         show(made)
         return

@@ -84,7 +84,7 @@ async def test_an_app_changes_itself_only(backend: httpx.AsyncClient) -> None:
 
 
 async def test_a_tighter_rate_of_an_app_is_kept(backend: httpx.AsyncClient) -> None:
-    await backend.put("/v1/apps/im", json={"rate_per_key": 3})
+    await backend.put("/v1/apps/im", json={"rate_per_key": 1})
     limited = await _eventually(backend, 429, message(1))
     assert limited.status_code == 429
     assert int(limited.headers["Retry-After"]) >= 1

@@ -222,3 +222,18 @@ async def test_every_change_names_the_person(admin: httpx.AsyncClient) -> None:
     await admin.post("/v1/providers/apns/pause", json={"reason": "storm"})
     entries = (await admin.get("/v1/audit")).json()["entries"]
     assert {(entry["who"], entry["action"]) for entry in entries} >= {("ada", "user.update"), ("ada", "provider.pause")}
+
+
+async def test_of_two_admins_who_change_an_operator_the_second_hears_of_the_first(admin: httpx.AsyncClient) -> None:
+    body = {"role": "viewer", "apps": ["im"], "password": PASSWORD}
+    made = await admin.put("/v1/operators/eve", json=body, headers={"If-None-Match": "*"})
+    assert made.status_code == 201
+    again = await admin.put("/v1/operators/eve", json=body, headers={"If-None-Match": "*"})
+    assert again.status_code == 412
+    seen = {"If-Match": made.headers["etag"]}
+    password = await admin.put("/v1/operators/eve", json={**body, "password": f"{PASSWORD}!"}, headers=seen)
+    assert password.status_code == 200
+    lost = await admin.put("/v1/operators/eve", json={"role": "admin"}, headers=seen)
+    assert (lost.status_code, lost.json()["code"]) == (412, "stale")
+    (eve,) = [one for one in (await admin.get("/v1/operators")).json()["operators"] if one["login"] == "eve"]
+    assert (eve["role"], f'"{eve["etag"]}"') == ("viewer", password.headers["etag"])

@@ -170,7 +170,7 @@ TEMPLATE = Template(
 
 async def test_each_recipient_reads_a_template_in_their_language(world: Any) -> None:
     await world.app("{path: push, wait: 10s}", "{path: sms, wait: 1m}")
-    await world.stores.templates.put("im", TEMPLATE, if_match=None)
+    await world.stores.templates.put("im", TEMPLATE)
     for user, locale in (("tw", "zh-Hant-TW"), ("cn", "zh-CN"), ("fr", "fr"), ("none", None)):
         await world.user(user, f"d-{user}", locale=locale)
     params = {"name": "{amount}", "amount": 3}
@@ -220,7 +220,7 @@ async def test_templates_that_cannot_be_filled_in_are_refused_at_dispatch(
     world: Any, values: dict[str, Any], field: str
 ) -> None:
     await world.app()
-    await world.stores.templates.put("im", TEMPLATE, if_match=None)
+    await world.stores.templates.put("im", TEMPLATE)
     request = DispatchRequest(message_id="cm1", user_ids=("li",), **values)
     good = world.request("cm2", "li")
     refused, accepted = await world.core.accept("im", [request, good], world.now)

@@ -41,6 +41,7 @@ EXPECTED = {
     ("get", "/v1/webhooks/{webhook_id}/waiting"),
     ("get", "/v1/apps"),
     ("post", "/v1/apps"),
+    ("get", "/v1/apps/{app_id}"),
     ("put", "/v1/apps/{app_id}"),
     ("get", "/v1/keys"),
     ("post", "/v1/keys"),
@@ -161,3 +162,24 @@ async def test_answers_and_problems_are_what_the_document_says(
     check("ProblemBody", (await client.get("/nothing")).json())
     with pytest.raises(jsonschema.ValidationError):
         check("MessageIn", {**sample, "colour": "red"})
+
+
+#: What several people may change; each is guarded in the same way.
+GUARDED = {
+    ("put", "/v1/apps/{app_id}"),
+    ("put", "/v1/blocks"),
+    ("put", "/v1/credentials/{path}"),
+    ("put", "/v1/operators/{login}"),
+    ("put", "/v1/templates/{name}"),
+    ("post", "/v1/webhooks"),
+}
+
+
+async def test_what_several_people_change_is_guarded_by_an_etag(document: dict[str, Any]) -> None:
+    for method, path in GUARDED:
+        operation = document["paths"][path][method]
+        headers = {one["name"] for one in operation["parameters"] if one["in"] == "header"}
+        assert {"If-Match", "If-None-Match"} <= headers, path
+        assert "412" in operation["responses"], path
+        good = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+        assert all("ETag" in answer["headers"] for answer in good), path
