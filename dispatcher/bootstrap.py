@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from secrets import randbits
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -46,11 +45,11 @@ from dispatcher.ledger.sms_guard import SqlSmsGuard
 from dispatcher.ledger.strategies import SqlStrategyStore
 from dispatcher.ledger.templates import SqlTemplates
 from dispatcher.ledger.webhooks import SqlWebhooks
+from dispatcher.phone_stores import hot_form, open_traces
 from dispatcher.pipeline.facts import FactReader
 from dispatcher.pipeline.limits import BudgetReader
 from dispatcher.pipeline.parts import Hints, Parts, Rules
 from dispatcher.pipeline.strategy_book import StrategyBook
-from dispatcher.pipeline.traces import Traces
 from dispatcher.ports.homes import Queue
 from dispatcher.ports.provider import Provider
 from dispatcher.sealing import Sealer
@@ -242,21 +241,7 @@ async def open_stores(
     )
 
 
-def open_traces(settings: Settings) -> Traces | None:
-    """Where spans go; None, and nothing imported, unless settings say where."""
-    if settings.otlp_endpoint is None:
-        return None
-    from dispatcher.tracing.otlp import OtlpTracing
-
-    return Traces(OtlpTracing(settings.otlp_endpoint), ratio=settings.otlp_sample_ratio, dice=randbits)
-
-
 def cut_sms(text: str, segments: int) -> tuple[str, int]:
     """A text cut to so many segments, and how many it takes."""
     shortened = cut(text, segments)
     return shortened, measure(shortened).segments
-
-
-def hot_form(url: str) -> str:
-    """A hot-store URL as redis-py spells it: ``unix:///path`` for ``redis+socket:///path``."""
-    return "unix" + url.removeprefix("redis+socket") if url.startswith("redis+socket:") else url

@@ -1,7 +1,6 @@
 """The core of one process, as its doors see it: HTTP routes, gateway and workers call it, nothing else."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +10,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from dispatcher.bootstrap import Stores
 from dispatcher.carrier_desk import take_callback, take_inbound
-from dispatcher.domain.clock import DAY, SECOND, Clock, Millis
+from dispatcher.domain.clock import SECOND, Clock, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.device_token import DeviceIdentity, DeviceTokens
-from dispatcher.domain.paths import Path
 from dispatcher.domain.requests import Accepted, CarrierCallback, Counts, DispatchRequest, InboxQuery, ReceiptItem
 from dispatcher.errors import Kind, Problem
 from dispatcher.operator_desk import OperatorDesk
@@ -31,8 +29,6 @@ from dispatcher.pipeline.recall import Recalled, recall
 from dispatcher.pipeline.receive import Receiver
 from dispatcher.ports.directory import Binding
 from dispatcher.ports.messages import LedgerUnavailable
-from dispatcher.ports.node_bus import BusFrame
-from dispatcher.ports.receiving import Acknowledged, DeviceAcks, InboxAnswer
 from dispatcher.settings import Settings
 from dispatcher.strategy_desk import StrategyDesk
 from dispatcher.template_desk import TemplateDesk
@@ -147,9 +143,10 @@ class AppCore(StrategyDesk):
             await ask_again(profile.app, profile.user_id, self.parts, self.clock())
 
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
-        refs = await in_flight_of(app, user_id, self.parts)
-        erased = await self.directory.delete_user(app, user_id, by, now, in_flight=bool(refs))
-        await end_in_flight(refs, self.parts, now)
+        found = {*await in_flight_of(app, user_id, self.parts), *await self.directory.in_flight(app, user_id, now)}
+        refs, known_as = list(found), self.sealer.erased_name(app, user_id)
+        erased = await self.directory.delete_user(app, user_id, by, now, known_as=known_as, in_flight=bool(refs))
+        await end_in_flight(refs, user_id, self.parts, now)
         await close_lines(app, user_id, self.parts, now)
         await self.parts.inboxes.forget_user(app, user_id)
         await self.stores.webhooks.forget_user(app, user_id)
@@ -196,59 +193,6 @@ class AppCore(StrategyDesk):
         await self._books.close()
         await self.receiver.sightings.close()
         await self.stores.close()
-
-
-class ReceiveDesk:
-    """The gateway's door for evidence, over the same receiver."""
-
-    def __init__(self, core: AppCore) -> None:
-        self._core = core
-
-    async def acknowledge(
-        self, app: str, user_id: str, device_id: str, items: Sequence[Acknowledged], *, via: Path | None, now: Millis
-    ) -> Counts:
-        receipts = [_item(self._core, app, user_id, device_id, item.id, item.event, via) for item in items]
-        return await self._core.receiver.receive(app, receipts, now)
-
-    async def acknowledge_many(self, batch: Sequence[DeviceAcks], *, via: Path | None, now: Millis) -> Counts:
-        by_app: dict[str, list[ReceiptItem]] = defaultdict(list)
-        for acks in batch:
-            by_app[acks.app] += [
-                _item(self._core, acks.app, acks.user_id, acks.device_id, one, acks.event, via) for one in acks.ids
-            ]
-        counts = [await self._core.receiver.receive(app, items, now) for app, items in by_app.items()]
-        return Counts(
-            accepted=sum(one.accepted for one in counts),
-            unknown=sum(one.unknown for one in counts),
-            duplicate=sum(one.duplicate for one in counts),
-        )
-
-    async def passed(self, app: str, user_id: str, device_id: str, delivery_ids: Sequence[str], now: Millis) -> None:
-        await self._core.puller.passed(app, user_id, device_id, delivery_ids, now)
-
-    def greeted(self, app: str, device_id: str, now: Millis) -> None:
-        self._core.receiver.sightings.note(app, device_id, now, again=DAY)
-
-    async def undelivered(self, frames: Sequence[BusFrame]) -> None:
-        attempts = [frame.attempt_id for frame in frames if frame.attempt_id]
-        await self._core.receiver.undelivered(attempts, self._core.clock())
-
-    async def pull(self, app: str, user_id: str, device_id: str | None, query: InboxQuery, now: Millis) -> InboxAnswer:
-        return await self._core.puller.pull(app, user_id, device_id, query, now)
-
-
-def _item(
-    core: AppCore, app: str, user_id: str, device_id: str, named: str, event: Any, via: Path | None
-) -> ReceiptItem:
-    known = core.stores.ids.read_delivery(named, app, user_id) is not None
-    return ReceiptItem(
-        user_id=user_id,
-        device_id=device_id,
-        delivery_id=named if known else None,
-        message_id=None if known else named,
-        event=event,
-        via=via,
-    )
 
 
 def _answer(request: DispatchRequest, result: Accepted | Exception) -> Accepted | Problem:

@@ -13,6 +13,7 @@ from dispatcher.passwords import Passwords
 from dispatcher.pipeline.accept import Acceptor
 from dispatcher.pipeline.listing import listed
 from dispatcher.pipeline.replay import NotExhausted, NotThere, replay
+from dispatcher.ports.block_list import sorted_blocks
 from dispatcher.ports.operations import By, Figure, Replay, Session, Tier, Wanted
 from dispatcher.provider_desk import ProviderDesk
 
@@ -37,17 +38,13 @@ class OperatorDesk(ProviderDesk):
         found = await self._stores.apps.app(app)
         if found is None:
             return None
-        blocks = await self._desk.blocks.blocks(app)
         rules = found.settings
         classes = rules.get("classes")
-        plain = [block for block in blocks if block.kind == "address"]
         return AppDoor(
             classes=None if classes is None else frozenset(classes),
             rate_per_key=rules.get("rate_per_key"),
             rate_per_device=rules.get("rate_per_device"),
-            addresses={block.value: block for block in plain if "/" not in block.value},
-            networks=[(ip_network(block.value), block) for block in plain if "/" in block.value],
-            users={block.value: block for block in blocks if block.kind == "user"},
+            **sorted_blocks(await self._desk.blocks.blocks(app)),
         )
 
     # Operators

@@ -1,20 +1,19 @@
 """What the operators' routes ask of the core; see :mod:`dispatcher.api.core` for how verbs refuse."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.etag import ALWAYS, Condition
 from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
+from dispatcher.ports.block_list import BlockList
 from dispatcher.ports.carrier_health import Rest
 from dispatcher.ports.circuits import PathView
 from dispatcher.ports.credential_checks import Check
 from dispatcher.ports.directory import credentials_etag
 from dispatcher.ports.operations import (
-    Block,
     Blocks,
     By,
     Figure,
@@ -29,35 +28,12 @@ from dispatcher.ports.throttle import Brakes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppDoor:
-    """An app's own rules at the entry, as they were a moment ago. Blocks that lapsed are left out."""
+class AppDoor(BlockList):
+    """An app's own rules at the entry, as they were a moment ago."""
 
     classes: frozenset[str] | None = None  #: which it may dispatch; None: any
     rate_per_key: int | None = None
     rate_per_device: int | None = None
-    addresses: Mapping[str, Block] = field(default_factory=dict)
-    networks: Sequence[tuple[IPv4Network | IPv6Network, Block]] = ()
-    users: Mapping[str, Block] = field(default_factory=dict)
-
-    def barred(self, address: str, user_id: str | None, now: Millis) -> Block | None:
-        """The block that keeps this caller out."""
-        if user_id is not None and (block := self.users.get(user_id)) is not None and _holds(block, now):
-            return block
-        if (block := self.addresses.get(address)) is not None and _holds(block, now):
-            return block
-        if self.networks:
-            try:
-                found = ip_address(address)
-            except ValueError:
-                return None
-            for network, block in self.networks:
-                if found in network and _holds(block, now):
-                    return block
-        return None
-
-
-def _holds(block: Block, now: Millis) -> bool:
-    return block.until is None or now < block.until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

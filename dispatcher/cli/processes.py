@@ -155,16 +155,17 @@ async def _api(settings: Settings) -> None:
 
 
 async def _gateway(settings: Settings) -> None:
-    from dispatcher.bootstrap import open_stores
-    from dispatcher.core import AppCore, ReceiveDesk
+    """Loads what phones need and nothing else: a gateway's weight is to be its connections'."""
     from dispatcher.gateway.server import Gateway
     from dispatcher.gateway.settings import GatewaySettings
+    from dispatcher.phone_desk import Blocked, PhoneDesk
+    from dispatcher.phone_stores import open_phone_stores
 
     watch_loop(asyncio.get_running_loop())
     metrics = metrics_of(settings)
-    core = AppCore(await open_stores(settings, metrics=metrics))
-    desk = ReceiveDesk(core)
-    parts = core.parts
+    stores = open_phone_stores(settings, metrics)
+    parts = stores.parts
+    desk = PhoneDesk(parts)
     running = Gateway(
         GatewaySettings(
             host=settings.gateway_host,
@@ -180,14 +181,15 @@ async def _gateway(settings: Settings) -> None:
         presences=parts.presences,
         bus=parts.bus,
         profiles=parts.profiles,
-        tokens=core.device_tokens,
-        ids=core.stores.ids,
+        tokens=stores.tokens,
+        ids=parts.ids,
         receive=desk,
         pull=desk,
         metrics=metrics,
-        rules=core.operations.door,
+        rules=Blocked(stores.kept_out),
     )
     try:
         await running.serve()
     finally:
-        await core.close()
+        await desk.close()
+        await stores.close()

@@ -1,5 +1,7 @@
 """Later evidence: from the device itself, or from a carrier."""
 
+from dataclasses import dataclass
+
 from msgspec import Struct
 
 from dispatcher.domain.clock import Millis
@@ -26,3 +28,16 @@ class Receipt(Struct, frozen=True, kw_only=True, gc=False):
     track: int | None = None
     step: int | None = None
     attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A receipt that changed something. *attempted_at* None: the home knows when its path was tried last."""
+
+    delivery: DeliveryRef
+    track: int
+    event: str
+    at: Millis
+    path: Path | None
+    attempted_at: Millis | None = None
+    confirmed: bool = False

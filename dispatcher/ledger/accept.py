@@ -10,12 +10,11 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import DAY, Millis
 from dispatcher.domain.ids import home_day
 from dispatcher.ledger.columns import as_integers, as_texts, integers, optional_bytes, texts
-from dispatcher.ledger.engine import Connection, ask
+from dispatcher.ledger.driver import Connection, Source, ask
 from dispatcher.ports.messages import Acceptance, Submission, Verdict
 
 #: How long an id stays taken, from acceptance or from the due time where that is later.
@@ -81,7 +80,7 @@ class _Packed:
     device_ids: bytes | None
 
 
-async def accept(engine: AsyncEngine, submissions: Sequence[Submission], now: Millis) -> list[Acceptance | Exception]:
+async def accept(engine: Source, submissions: Sequence[Submission], now: Millis) -> list[Acceptance | Exception]:
     """See :meth:`dispatcher.ports.messages.Messages.accept`."""
     verdicts: _Verdicts = {}
     waiting = list(enumerate(submissions))
@@ -102,7 +101,7 @@ async def accept(engine: AsyncEngine, submissions: Sequence[Submission], now: Mi
     return [verdicts[number] for number in range(len(submissions))]
 
 
-async def _store(engine: AsyncEngine, group: list[_Packed], now: Millis) -> _Verdicts:
+async def _store(engine: Source, group: list[_Packed], now: Millis) -> _Verdicts:
     """The group, sorted by key, in one transaction; where a row spoils it, its halves."""
     if not group:
         return {}

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.delivery import dominant
 from dispatcher.domain.ids import home_created, home_day
 from dispatcher.ledger.columns import as_integers, as_texts, integers, optional_integers, optional_texts, texts
-from dispatcher.ledger.engine import Connection, ask
+from dispatcher.ledger.driver import Connection, Source, ask
 from dispatcher.ports.messages import SettledDelivery
 
 #: One statement, so one transaction. What is there keeps the dominant end, the highest proof, its first confirmation.
@@ -36,7 +35,7 @@ WHERE excluded.ended > d.ended OR excluded.proof > d.proof
 """  # noqa: S608
 
 
-async def archive(engine: AsyncEngine, rows: Sequence[SettledDelivery], emptied: Sequence[int]) -> None:
+async def archive(engine: Source, rows: Sequence[SettledDelivery], emptied: Sequence[int]) -> None:
     """See :meth:`dispatcher.ports.messages.Deliveries.archive`.
 
     Rows are written in the order of their addresses, so two archivers cannot deadlock. A home's ``archived_at`` is the

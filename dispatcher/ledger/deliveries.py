@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from dispatcher.domain.clock import DAY, Millis, day_of
 from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.ids import DeliveryRef, home_day
 from dispatcher.domain.paths import PATH_BY_CODE, Path
 from dispatcher.ledger import journal
 from dispatcher.ledger.archive import archive
-from dispatcher.ledger.engine import Connection, ask, ask_together
+from dispatcher.ledger.driver import Connection, Source, ask, ask_together
 from dispatcher.ledger.messages import decode_users
 from dispatcher.ports.messages import HistoryEntry, SettledDelivery
 
@@ -58,7 +56,7 @@ WHERE m.day = ANY($1::int[])
 class SqlDeliveries:
     """:class:`dispatcher.ports.messages.Deliveries` on PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Source) -> None:
         self._engine = engine
 
     async def archive(self, rows: Sequence[SettledDelivery], emptied: Sequence[int]) -> None:

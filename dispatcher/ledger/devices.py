@@ -10,7 +10,7 @@ from hashlib import blake2b
 from dispatcher.domain.clock import HOUR, Millis
 from dispatcher.domain.device import Profile
 from dispatcher.domain.paths import Path
-from dispatcher.ledger.engine import Connection
+from dispatcher.ledger.driver import Connection
 from dispatcher.ledger.locks import hold, lock_key
 from dispatcher.ledger.profiles import read_profiles
 from dispatcher.ledger.users import touch

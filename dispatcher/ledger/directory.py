@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Profile
+from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
 from dispatcher.ledger import devices, erase, listing, users
-from dispatcher.ledger.engine import Connection, ask, ask_together
+from dispatcher.ledger.driver import Connection, Source, ask, ask_together
 from dispatcher.ledger.profiles import read_device, read_profiles
 from dispatcher.ports.directory import Binding, DeviceRegistration, UserChange, UserQuery
 
@@ -20,7 +19,7 @@ _OWNERS = "SELECT device_id, user_id FROM devices WHERE app = $1 AND device_id =
 class SqlDirectory:
     """:class:`dispatcher.ports.directory.Directory` on PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Source) -> None:
         self._engine = engine
 
     async def profiles(self, app: str, user_ids: Sequence[str]) -> dict[str, Profile]:
@@ -39,13 +38,23 @@ class SqlDirectory:
 
         return await ask_together(self._engine, work)
 
-    async def delete_user(self, app: str, user_id: str, by: str, now: Millis, *, in_flight: bool = False) -> bool:
+    async def in_flight(self, app: str, user_id: str, now: Millis) -> list[DeliveryRef]:
+        """See the port."""
+
+        async def work(connection: Connection) -> list[DeliveryRef]:
+            return await erase.in_flight(connection, app, user_id, now)
+
+        return await ask(self._engine, work)
+
+    async def delete_user(
+        self, app: str, user_id: str, by: str, now: Millis, *, known_as: str | None = None, in_flight: bool = False
+    ) -> bool:
         """See the port; False where nothing was held."""
 
         async def work(connection: Connection) -> bool:
-            erased = await erase.erase_user(connection, app, user_id, now, in_flight=in_flight)
+            erased = await erase.erase_user(connection, app, user_id, now, known_as=known_as, in_flight=in_flight)
             if erased:
-                await users.audit_erasure(connection, app, user_id, by, now)
+                await users.audit_erasure(connection, app, known_as or user_id, by, now)
             return erased
 
         return await ask_together(self._engine, work)

@@ -1,14 +1,13 @@
-"""The ledger's connections: one pool a process, and what counts as a lost one.
+"""The ledger's connections under SQLAlchemy: one pool a process, and what counts as a lost one.
 
-Hot statements run on asyncpg directly, one round trip each; SQLAlchemy keeps the pool, builds the plainer queries and
-runs the migrations.
+Hot statements run on asyncpg directly, one round trip each (:mod:`dispatcher.ledger.driver`); SQLAlchemy keeps the
+pool, builds the plainer queries and runs the migrations.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -16,36 +15,31 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from dispatcher.ports.messages import LedgerUnavailable
+from dispatcher.ledger import driver as plain
+from dispatcher.ledger.driver import (
+    CONNECT_WITHIN_S,
+    SERVER_SETTINGS,
+    STATEMENTS_KEPT,
+    Connection,
+    Unreachable,
+    ask,
+    ask_together,
+    driver,
+)
+
+__all__ = [
+    "Connection",
+    "ask",
+    "ask_core",
+    "ask_together",
+    "driver",
+    "is_lost",
+    "ledger_address",
+    "open_ledger",
+]
 
 Result = TypeVar("Result")
-Connection = Any  #: an asyncpg.Connection, which ships without types that mypy strict takes
-
-#: Statements kept prepared on each connection; the package has about a hundred.
-STATEMENTS_KEPT = 256
-_TRIES = 4
 _WATCH = "pushpath_watch"
-
-#: The server or the way to it is gone. https://www.postgresql.org/docs/current/errcodes-appendix.html, 08, 53, 57P0x
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    PoolTimeout,
-    DisconnectionError,
-)
-#: Lost to another transaction: the same work may succeed now. A check violation here is a row on its way into the
-#: default partition while the real one appeared.
-_COLLIDED = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.CheckViolationError,
-)
 
 
 def ledger_address(url: str) -> URL:
@@ -68,11 +62,11 @@ def open_ledger(url: str, *, pool_size: int = 8, overflow: int = 8, command_time
         max_overflow=overflow,
         pool_timeout=5,
         connect_args={
-            "timeout": 5,
+            "timeout": CONNECT_WITHIN_S,
             "command_timeout": command_timeout_s,
             "statement_cache_size": STATEMENTS_KEPT,
             "prepared_statement_cache_size": STATEMENTS_KEPT,
-            "server_settings": {"application_name": "pushpath", "jit": "off", "timezone": "UTC"},
+            "server_settings": SERVER_SETTINGS,
         },
         execution_options={_WATCH: (watch := _Watch())},
     )
@@ -104,26 +98,30 @@ def is_lost(error: BaseException) -> bool:
     """Whether *error* says that the ledger could not be reached, rather than that it refused."""
     if isinstance(error, DBAPIError):
         cause = getattr(error.orig, "__cause__", None)
-        return error.connection_invalidated or (cause is not None and is_lost(cause))
-    if isinstance(error, asyncpg.InterfaceError):
-        return "closed" in str(error) or "released" in str(error)
-    return isinstance(error, _LOST)
+        return error.connection_invalidated or (cause is not None and plain.is_lost(cause))
+    return isinstance(error, PoolTimeout | DisconnectionError) or plain.is_lost(error)
 
 
 def _collided(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         error = getattr(error.orig, "__cause__", None) or error
-    return isinstance(error, _COLLIDED)
+    return plain.collided(error)
+
+
+@driver.register(AsyncEngine)
+def _pooled(source: AsyncEngine) -> AbstractAsyncContextManager[Connection]:
+    return _connection(source)
 
 
 @asynccontextmanager
-async def driver(engine: AsyncEngine) -> AsyncIterator[Connection]:
-    """A pooled asyncpg connection, one implicit transaction a statement.
-
-    Where the caller is cancelled the statement is cancelled too, and the connection closed: what state it is in is
-    not to be known cheaply.
-    """
-    pooled = await engine.raw_connection()  # a quarter of what a SQLAlchemy connection around it would cost
+async def _connection(engine: AsyncEngine) -> AsyncIterator[Connection]:
+    """See :func:`dispatcher.ledger.driver.driver`."""
+    try:
+        pooled = await engine.raw_connection()  # a quarter of what a SQLAlchemy connection around it would cost
+    except (DBAPIError, DisconnectionError, PoolTimeout) as error:
+        if is_lost(error):
+            raise Unreachable(str(getattr(error, "orig", None) or error)) from error
+        raise
     connection: Connection = pooled.driver_connection
     whole = False
     try:
@@ -143,39 +141,6 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Connection]:
             await greenlet_spawn(pooled.invalidate)
 
 
-async def ask(engine: AsyncEngine, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-    """Runs *work*, which must be safe to repeat, on a connection.
-
-    Repeats it at once where it lost to another transaction, and once where the connection was lost; raises
-    LedgerUnavailable where there is no ledger.
-    """
-
-    async def on_driver() -> Result:
-        async with driver(engine) as connection:
-            return await work(connection)
-
-    return await _repeat(on_driver)
-
-
-async def ask_together(engine: AsyncEngine, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-    """Like :func:`ask`, in one transaction."""
-
-    async def on_driver() -> Result:
-        async with driver(engine) as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                result = await work(connection)
-            except Exception:
-                if not connection.is_closed():
-                    await transaction.rollback()
-                raise
-            await transaction.commit()
-            return result
-
-    return await _repeat(on_driver)
-
-
 async def ask_core(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     """Like :func:`ask_together`, for statements built with SQLAlchemy."""
 
@@ -183,19 +148,4 @@ async def ask_core(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaita
         async with engine.begin() as connection:
             return await work(connection)
 
-    return await _repeat(on_core)
-
-
-async def _repeat(run: Callable[[], Awaitable[Result]]) -> Result:
-    lost = 0
-    for last in (False,) * (_TRIES - 1) + (True,):
-        try:
-            return await run()
-        except Exception as error:
-            if is_lost(error):
-                lost += 1
-                if last or lost > 1:
-                    raise LedgerUnavailable("the ledger cannot be reached") from error
-            elif last or not _collided(error):
-                raise
-    raise AssertionError("unreachable")
+    return await plain.repeat(on_core, is_lost, _collided)

@@ -3,13 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from dispatcher.domain.clock import MINUTE
 from dispatcher.domain.ids import home_day
 from dispatcher.domain.journal import SORTS, is_outcome, read_entry
 from dispatcher.ledger.columns import as_integers, as_texts, integers, optional_texts
-from dispatcher.ledger.engine import Connection, ask
+from dispatcher.ledger.driver import Connection, Source, ask
 from dispatcher.ports.operations import OUTCOMES, Measure
 
 _APPEND = f"""
@@ -45,7 +43,7 @@ _Answers = tuple[int, int, int, int, int, int, int, str, str, str]
 _UNTOLD = ("", "", "", 0)
 
 
-async def append(engine: AsyncEngine, entries: Sequence[tuple[int, int, bytes]]) -> None:
+async def append(engine: Source, entries: Sequence[tuple[int, int, bytes]]) -> None:
     """(home, sequence, entry) rows; one that is there stays as it is."""
     if not entries:
         return

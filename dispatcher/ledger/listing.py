@@ -1,7 +1,7 @@
 """Listing users and devices, page by page in the order of their ids."""
 
 from dispatcher.domain.device import Device, Profile
-from dispatcher.ledger.engine import Connection
+from dispatcher.ledger.driver import Connection
 from dispatcher.ledger.profiles import read_devices, read_profiles
 from dispatcher.ports.directory import UserQuery
 

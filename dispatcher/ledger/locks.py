@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import blake2b
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from dispatcher.ledger.engine import Connection, driver, is_lost
+from dispatcher.ledger.driver import Connection, Source, driver, is_lost
 from dispatcher.ports.messages import LedgerUnavailable
 
 
@@ -25,7 +23,7 @@ async def hold(connection: Connection, *keys: int) -> None:
 
 
 @asynccontextmanager
-async def try_lock(engine: AsyncEngine, name: str) -> AsyncIterator[bool]:
+async def try_lock(engine: Source, name: str) -> AsyncIterator[bool]:
     """True inside where *name* is ours until the block ends, False where another process has it.
 
     Keeps one pooled connection for as long, and ends with it. Raises LedgerUnavailable on entering.

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import End, Proof
@@ -14,7 +13,7 @@ from dispatcher.domain.journal import proven
 from dispatcher.domain.message import Lane, Message
 from dispatcher.domain.paths import Path
 from dispatcher.ledger.accept import accept
-from dispatcher.ledger.engine import Connection, ask, ask_together
+from dispatcher.ledger.driver import Connection, Source, ask, ask_together
 from dispatcher.ledger.journal import entries_of
 from dispatcher.ports.messages import Acceptance, StoredHome, StoredMessage, Submission
 
@@ -84,7 +83,7 @@ _decode_devices = msgspec.msgpack.Decoder(dict[str, list[str]]).decode
 class SqlMessages:
     """:class:`dispatcher.ports.messages.Messages` on PostgreSQL. *proven_in* reads journal entries."""
 
-    def __init__(self, engine: AsyncEngine, *, proven_in: ProvenIn = proven) -> None:
+    def __init__(self, engine: Source, *, proven_in: ProvenIn = proven) -> None:
         self._engine = engine
         self._proven_in = proven_in
 

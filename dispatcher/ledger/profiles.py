@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from dispatcher.domain.device import Device, Profile
-from dispatcher.ledger.engine import Connection
+from dispatcher.ledger.driver import Connection
 
 #: Members in the order of dispatcher.domain.device.Device and PushToken, which are read from arrays.
 _DEVICE = """

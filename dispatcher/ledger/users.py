@@ -5,7 +5,7 @@ from typing import Any
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Profile
-from dispatcher.ledger.engine import Connection
+from dispatcher.ledger.driver import Connection
 from dispatcher.ledger.profiles import read_profiles
 from dispatcher.ports.directory import UserChange
 

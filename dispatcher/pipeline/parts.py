@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 from dispatcher.domain.clock import DAY, Clock, Millis
 from dispatcher.domain.ids import IdKey
 from dispatcher.domain.paths import Path
-from dispatcher.pipeline.facts import FactReader
-from dispatcher.pipeline.strategy_book import StrategyBook
 from dispatcher.ports.circuits import Circuits, OpenCircuits
 from dispatcher.ports.directory import Apps, Directory
 from dispatcher.ports.homes import Homes, Queue
@@ -25,6 +23,8 @@ from dispatcher.ports.telemetry import Telemetry
 from dispatcher.ports.throttle import Throttle
 
 if TYPE_CHECKING:
+    from dispatcher.pipeline.facts import FactReader
+    from dispatcher.pipeline.strategy_book import StrategyBook
     from dispatcher.pipeline.traces import Traces
 
 
@@ -71,33 +71,39 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """One process's ports."""
+class PhoneParts:
+    """What taking receipts and answering phones stands on: all that a gateway needs of one process's ports."""
 
     homes: Homes
     inboxes: Inboxes
     presences: Presences
     profiles: Profiles
     bus: NodeBus
-    throttle: Throttle
     hold: Hold
     messages: Messages
     deliveries: Deliveries
     directory: Directory
-    apps: Apps
-    sms_guard: SmsGuard
-    book: StrategyBook
-    learning: Learning
-    push_caps: PushCaps
-    facts: FactReader
-    providers: Providers
-    seal: Seal
-    #: cuts a text to so many SMS segments; answers the text and how many it takes
-    cut_sms: Callable[[str, int], tuple[str, int]]
     ids: IdKey
-    hints: Hints
     telemetry: Telemetry
     clock: Clock
     rules: Rules
     circuits: Circuits = field(default_factory=OpenCircuits)
     traces: "Traces | None" = None  #: where tracing is on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts(PhoneParts):
+    """One process's ports."""
+
+    throttle: Throttle
+    apps: Apps
+    sms_guard: SmsGuard
+    book: "StrategyBook"
+    learning: Learning
+    push_caps: PushCaps
+    facts: "FactReader"
+    providers: Providers
+    seal: Seal
+    #: cuts a text to so many SMS segments; answers the text and how many it takes
+    cut_sms: Callable[[str, int], tuple[str, int]]
+    hints: Hints

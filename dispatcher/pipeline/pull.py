@@ -11,7 +11,7 @@ from dispatcher.domain.delivery import Proof
 from dispatcher.domain.ids import InboxCursor, inbox_attempt_id, read_cursor, write_cursor
 from dispatcher.domain.paths import Path
 from dispatcher.domain.requests import InboxQuery, ReceiptItem, Window
-from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.parts import PhoneParts
 from dispatcher.pipeline.receive import Receiver
 from dispatcher.ports.inboxes import InboxEntry
 from dispatcher.ports.receiving import InboxAnswer
@@ -35,7 +35,7 @@ class _Page:
 class Puller:
     """Answers inbox requests, for API and gateway alike."""
 
-    def __init__(self, parts: Parts, receiver: Receiver) -> None:
+    def __init__(self, parts: PhoneParts, receiver: Receiver) -> None:
         self._parts = parts
         self._receiver = receiver
 

@@ -10,12 +10,11 @@ from dispatcher.domain.delivery import Cursor, Phase, Proof
 from dispatcher.domain.ids import AttemptRef, DeliveryRef, parse_attempt_id
 from dispatcher.domain.journal import carrier_entry, receipt_entry, write_entry
 from dispatcher.domain.paths import Path
-from dispatcher.domain.receipt import EVENT_NAMES, Receipt
+from dispatcher.domain.receipt import EVENT_NAMES, Receipt, Seen
 from dispatcher.domain.requests import Counts, ReceiptItem
 from dispatcher.pipeline.gather import Gatherer
-from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.parts import PhoneParts
 from dispatcher.pipeline.sightings import Sightings
-from dispatcher.pipeline.traces import Seen
 from dispatcher.ports.homes import Applied, Members
 from dispatcher.ports.messages import StoredMessage
 
@@ -35,7 +34,7 @@ class Tagged(Struct, frozen=True, kw_only=True, gc=False):
 class Receiver:
     """The receipt door of one process."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: PhoneParts) -> None:
         self._parts = parts
         self.sightings = Sightings(parts)
         self._gatherer: Gatherer[Tagged, Applied] = Gatherer(self._flush, batch=1_000, waiting=100_000)

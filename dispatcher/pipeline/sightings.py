@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 
 from dispatcher.domain.clock import HOUR, Millis
-from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.parts import PhoneParts
 
 AGAIN: Millis = HOUR
 REMEMBERED = 200_000  #: devices; beyond it all are forgotten, which costs a write each
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 class Sightings:
     """The devices that one process heard of."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: PhoneParts) -> None:
         self._parts = parts
         self._noted: dict[tuple[str, str], Millis] = {}
         self._waiting: dict[str, set[str]] = defaultdict(set)

@@ -17,8 +17,9 @@ from dispatcher.domain.journal import Entry, Kind
 from dispatcher.domain.message import Message
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import rung_of
+from dispatcher.domain.receipt import Seen
 from dispatcher.domain.trace import Span, SpanKind, TraceContext, attributes, nanos, read_traceparent, unpack
-from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.parts import PhoneParts
 from dispatcher.pipeline.settling import Draft
 from dispatcher.ports.homes import Contents
 from dispatcher.ports.tracing import Tracing
@@ -38,19 +39,6 @@ class Begun:
     parent: TraceContext | None
     at: Millis
     clock_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A receipt that changed something. *attempted_at* None: the home knows when its path was tried last."""
-
-    delivery: DeliveryRef
-    track: int
-    event: str
-    at: Millis
-    path: Path | None
-    attempted_at: Millis | None = None
-    confirmed: bool = False
 
 
 class Traces:
@@ -96,7 +84,7 @@ class Traces:
 
     # The stages
 
-    def worked(self, draft: Draft, contents: Contents, parts: Parts, ended: Millis) -> None:
+    def worked(self, draft: Draft, contents: Contents, parts: PhoneParts, ended: Millis) -> None:
         """What one stage did to one home, once it is settled."""
         if any(message.trace for message in contents.messages.values()):
             for span in _of_draft(draft, contents, parts, ended):
@@ -104,7 +92,7 @@ class Traces:
 
     # Receipts
 
-    def received(self, seen: Sequence[Seen], parts: Parts) -> None:
+    def received(self, seen: Sequence[Seen], parts: PhoneParts) -> None:
         """Tells of receipts behind their answer: whether their messages are traced stands in their homes."""
         if not seen or len(self._behind) >= LOOK_UPS:
             return
@@ -117,7 +105,7 @@ class Traces:
         if not task.cancelled() and task.exception() is not None:
             _log.warning("spans of receipts were lost", exc_info=task.exception())
 
-    async def _receipts(self, seen: Sequence[Seen], parts: Parts) -> None:
+    async def _receipts(self, seen: Sequence[Seen], parts: PhoneParts) -> None:
         by_home: dict[int, list[Seen]] = defaultdict(list)
         for one in seen:
             by_home[one.delivery.home].append(one)
@@ -145,7 +133,7 @@ class Traces:
         await self._tracing.close()
 
 
-async def _archived(ref: DeliveryRef, parts: Parts) -> Message | None:
+async def _archived(ref: DeliveryRef, parts: PhoneParts) -> Message | None:
     rows = await parts.deliveries.of_message(ref.home, ref.place, 1)
     stored = await parts.messages.find(rows[0].app, rows[0].message_id) if rows else None
     return stored.message if stored is not None else None
@@ -182,7 +170,7 @@ def _named(message: Message) -> dict[str, object]:
     return {"app": message.app, "message_id": message.message_id, "class": message.klass}
 
 
-def _of_draft(draft: Draft, contents: Contents, parts: Parts, ended: Millis) -> Iterator[Span]:
+def _of_draft(draft: Draft, contents: Contents, parts: PhoneParts, ended: Millis) -> Iterator[Span]:
     asked: dict[tuple[int, int], Millis] = {}
     for entry in draft.noted:
         for index, (place, track) in enumerate(entry.members):
@@ -216,7 +204,7 @@ class _Member:
 
     @classmethod
     def of(
-        cls, entry: Entry, index: int, place: int, track: int, draft: Draft, contents: Contents, parts: Parts
+        cls, entry: Entry, index: int, place: int, track: int, draft: Draft, contents: Contents, parts: PhoneParts
     ) -> "_Member | None":
         recipient = contents.recipients.get(place)
         message = contents.messages.get(recipient.message) if recipient is not None else None

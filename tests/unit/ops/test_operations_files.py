@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -82,6 +83,7 @@ def test_deployments_name_settings_that_exist_and_processes_that_exist() -> None
         commands.append(unit.read_text().partition("bin/pushpath ")[2].splitlines()[0].split())
     assert len(commands) >= 15
     for command in commands:
-        known = pushpath.commands[command[0]]
+        known = pushpath.get_command(click.Context(pushpath), command[0])
+        assert known is not None, command
         options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert set(command[1:]) <= options, command

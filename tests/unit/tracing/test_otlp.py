@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher.bootstrap import open_traces
 from dispatcher.domain.trace import Span, SpanKind, TraceContext, attributes
+from dispatcher.phone_stores import open_traces
 from dispatcher.settings import Settings
 from dispatcher.settings_source import SettingsError, load_settings
 from dispatcher.tracing.otlp import CLOSE_S, OtlpTracing, traces_url

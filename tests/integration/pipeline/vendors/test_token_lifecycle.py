@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.core import ReceiveDesk
 from dispatcher.domain.clock import DAY, SECOND
 from dispatcher.domain.paths import Path
+from dispatcher.phone_desk import PhoneDesk
 from workers.chores import stale_turn
 
 OLD, NEW = "aa" * 32, "bb" * 32
@@ -118,7 +118,9 @@ async def test_tokens_of_devices_that_nobody_heard_of_rest_until_they_register_a
     world.now += 29 * DAY
     await world.dispatch("m0", "zhao")
     await world.receipt("m0", "zhao", "chatty")
-    ReceiveDesk(world.core).greeted("im", "greeter", world.now)
+    gateway = PhoneDesk(world.core.parts)
+    gateway.greeted("im", "greeter", world.now)
+    await gateway.close()
     await world.core.receiver.sightings.write()
     world.now += 2 * DAY
     assert await stale_turn(world.stores) == 1
