@@ -100,7 +100,7 @@ def rows(draw: st.DrawFn) -> Row:
     return tuple(row)  # type: ignore[arg-type]  # drawn by each fact's own type
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(expression=EXPRESSIONS, cases=st.lists(rows(), min_size=1, max_size=5))
 def test_python_and_cel_give_the_same_answer(expression: str, cases: list[Row]) -> None:
     try:

@@ -90,7 +90,7 @@ def rows(draw: st.DrawFn) -> Row:
     return tuple(values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(source=documents(), cases=st.lists(rows(), min_size=1, max_size=4))
 def test_every_accepted_document_plans_the_same_finite_and_limited_ladders(source: str, cases: list[Row]) -> None:
     problems = validate(source)
@@ -131,7 +131,7 @@ EVIDENCE = st.dictionaries(
 TRACKS = st.lists(st.builds(RecordedTrack, facts=rows(), evidence=EVIDENCE), min_size=1, max_size=3)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     source=documents(), deliveries=st.lists(TRACKS, min_size=1, max_size=6), ttl_ms=st.sampled_from([1_500, 86_400_000])
 )
