@@ -200,7 +200,11 @@ async def open_stores(
         hints=hint,
         telemetry=metrics,
         clock=clock,
-        rules=Rules(retention=settings.retention_of, otp_exempt_from_hold=settings.otp_exempt_from_sms_hold),
+        rules=Rules(
+            retention=settings.retention_of,
+            otp_exempt_from_hold=settings.otp_exempt_from_sms_hold,
+            background_pushes_per_hour=settings.background_pushes_per_hour,
+        ),
         circuits=circuits,
         traces=open_traces(settings),
     )

@@ -96,6 +96,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 3_600_000
 
     hot_shards: Annotated[int, Meta(ge=1, le=64, description="hot-store shards in use; never lower it")] = 8
+    background_pushes_per_hour: Annotated[
+        int,
+        Meta(ge=0, le=3_600, description="pushes that show nothing to an iPhone an hour, as Apple allows; 0: no cap"),
+    ] = 3
     phone_change_cooldown: Annotated[Duration, Meta(description="no SMS to a changed number for so long")] = 600_000
     otp_exempt_from_sms_hold: Annotated[
         bool, Meta(description="one-time codes go out by SMS even while receipts are not trusted")

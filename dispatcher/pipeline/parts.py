@@ -65,6 +65,7 @@ class Rules:
     default_zone: str = "UTC"
     otp_exempt_from_hold: bool = True
     grace_ms: Millis = 20_000
+    background_pushes_per_hour: int = 3  #: a device's that show nothing, through Apple; 0: as many as there are
     max_devices: int = 32  #: of one user, the latest seen first
     #: how long history of a class stays readable; None: it leaves with its ttl and is not kept in the ledger
     retention: Callable[[str], Millis | None] = lambda _klass: 90 * DAY

@@ -13,6 +13,7 @@ from dispatcher.pipeline.flight import Later, hand_over
 from dispatcher.pipeline.follow import fail, leave_to_newer
 from dispatcher.pipeline.jobs import Job, build_attempt, gather_jobs, settle
 from dispatcher.pipeline.parts import Parts
+from dispatcher.pipeline.push_limits import under_caps
 from dispatcher.pipeline.recheck import recheck
 from dispatcher.pipeline.superseded import is_superseded
 from dispatcher.pipeline.turns import (
@@ -66,30 +67,11 @@ async def _serve(
     work = await _past(gate, path, work, parts, now)
     if path in VENDOR_PATHS and work:
         work = await _unbraked(app, path, work, parts)
-        work = await _under_caps(app, path, work, parts, now)
+        work = await under_caps(app, path, work, parts, now)
     sent = await _send_app(app, path, work, gate, parts, later)
     if gate.probe and not sent:
         await parts.circuits.probed_in_vain(app, path)
     return await settle(jobs, parts, parts.clock())
-
-
-async def _under_caps(
-    app: str, path: Path, work: Sequence[tuple[Job, Attempt]], parts: Parts, now: Millis
-) -> list[tuple[Job, Attempt]]:
-    """Those whose device may get another push now; the others go on to their next step. Repeats cost nothing."""
-    capped = [
-        (index, job.ladder.push.per_device)
-        for index, (job, _) in enumerate(work)
-        if job.before.attempt == 0 and job.ladder.push is not None and job.ladder.push.per_device is not None
-    ]
-    wanted = [(work[index][1].device_id or "", cap.count, cap.window_ms) for index, cap in capped]
-    allowed = await parts.push_caps.take(app, wanted, now) if wanted else []
-    over = {index for (index, _), may in zip(capped, allowed, strict=True) if not may}
-    for index in over:
-        job = work[index][0]
-        job.draft.skip(job.place, job.track, job.before.step, path, "cap_device")
-        await fail(job, path, parts, now, "cap_device")
-    return [pair for index, pair in enumerate(work) if index not in over]
 
 
 async def _past(

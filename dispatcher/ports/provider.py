@@ -49,6 +49,11 @@ class Attempt(Struct, frozen=True, kw_only=True, gc=False):
     seq: int = 0
     prev_seq: int = 0
 
+    @property
+    def shows_alert(self) -> bool:
+        """Whether the user sees it: it has a notification, and neither quiet hours nor a recall hide it."""
+        return self.message.notification is not None and not self.silent and not self.clear
+
     def __repr__(self) -> str:
         return f"Attempt({self.attempt_id})"
 

@@ -10,4 +10,4 @@ class PushCaps(Protocol):
     """Counted across all workers."""
 
     async def take(self, app: str, wanted: Sequence[tuple[str, int, Millis]], now: Millis) -> list[bool]:
-        """One push each for (device id, at most so many, in so many ms); False where the device had enough."""
+        """One push each for (a device's meter, at most so many, in so many ms); False where it had enough."""

@@ -15,14 +15,9 @@ _LONGEST_SOUND = 128  #: characters; a longer name is no file of the app's
 _encode = msgspec.json.Encoder().encode
 
 
-def shows_alert(attempt: Attempt) -> bool:
-    """Whether the user sees it: it has a notification, and neither quiet hours nor a recall hide it."""
-    return attempt.message.notification is not None and not attempt.silent and not attempt.clear
-
-
 def _aps(attempt: Attempt) -> dict[str, Any]:
     notification = attempt.message.notification
-    if notification is None or not shows_alert(attempt):
+    if notification is None or not attempt.shows_alert:
         return {"content-available": 1}
     alert = {name: notification[name] for name in ("title", "body") if notification.get(name)}
     # mutable-content lets the app's service extension run: nothing else can bring a receipt of an alert.

@@ -11,7 +11,7 @@ from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.device import VOIP, PushToken
 from dispatcher.domain.ids import attempt_uuid
 from dispatcher.domain.message import Message, Priority
-from providers.apns.payload import build, shows_alert
+from providers.apns.payload import build
 from providers.apns.push_types import ROWS, PushType, topic_for
 from providers.base import Attempt
 from providers.http2 import Request
@@ -54,7 +54,7 @@ def push_type_of(attempt: Attempt) -> PushType:
     """A PushKit token takes calls only; else what is seen is an alert and what is not is a background push."""
     if attempt.token is not None and attempt.token.kind == VOIP:
         return PushType.VOIP
-    return PushType.ALERT if shows_alert(attempt) else PushType.BACKGROUND
+    return PushType.ALERT if attempt.shows_alert else PushType.BACKGROUND
 
 
 def priority_of(attempt: Attempt, push_type: PushType) -> str:

@@ -13,7 +13,6 @@ import msgspec
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.device import Platform
 from dispatcher.domain.message import Priority
-from providers.apns.payload import shows_alert
 from providers.apns.requests import collapse_id, priority_of, push_type_of
 from providers.base import Attempt
 from providers.text import mend_all, shorten
@@ -68,7 +67,7 @@ def _apns(attempt: Attempt, data: dict[str, str]) -> dict[str, Any]:
         "apns-push-type": push_type.value,
     }
     notification = attempt.message.notification
-    if notification is None or not shows_alert(attempt):
+    if notification is None or not attempt.shows_alert:
         return {"headers": headers, "payload": {"aps": {"content-available": 1}}}
     alert = {name: data[name] for name in ("title", "body") if data.get(name)}
     aps: dict[str, Any] = {"alert": alert, "mutable-content": 1}

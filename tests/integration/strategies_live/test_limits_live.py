@@ -1,5 +1,6 @@
 """Limits hold: pushes a device, SMS a conversation, what is left of a budget; nothing is lost by them."""
 
+from dataclasses import replace
 from typing import Any
 
 from dispatcher.domain.outcome import NotConnected
@@ -130,3 +131,36 @@ def _over() -> Any:
     from dispatcher.domain.outcome import HandedOver
 
     return HandedOver("again")
+
+
+ANYWAY = ("{path: push, wait: 5s}", "{path: poll, wait: 1m}")
+
+
+async def test_an_iphone_gets_as_many_pushes_that_show_nothing_as_apple_delivers(world: World) -> None:
+    await world.app(*ANYWAY)
+    await world.user("li", "d1", "d2", phone=False)
+    for number in range(4):
+        await world.dispatch(f"m{number}", "li", notification=None, data={"n": number})
+        await world.work()
+    assert [world.paths(f"m{number}").count("apns") for number in range(4)] == [2, 2, 2, 0]  # each device its own
+    assert world.paths("m3") == ["poll", "poll"]
+    assert await reasons(world, "m3") == [("apns", "cap_device")] * 2
+    await world.dispatch("seen", "li")  # what shows an alert is not counted
+    await world.work()
+    assert world.paths("seen") == ["apns", "apns"]
+    world.now += 20 * 60_000
+    await world.dispatch("later", "li", notification=None, data={"n": 5})
+    await world.work()
+    assert world.paths("later") == ["apns", "apns"]
+
+
+async def test_the_cap_on_pushes_that_show_nothing_can_be_lifted(world: World) -> None:
+    parts = world.stores.parts
+    world.stores = replace(world.stores, parts=replace(parts, rules=replace(parts.rules, background_pushes_per_hour=0)))
+    world.drains = world.worker(world.stores)
+    await world.app(*ANYWAY)
+    await world.user("li", "d1", phone=False)
+    for number in range(5):
+        await world.dispatch(f"m{number}", "li", notification=None, data={"n": number})
+    await world.work()
+    assert world.paths() == ["apns"] * 5
