@@ -9,7 +9,7 @@ from typing import Any
 
 from dispatcher.bench.gateway.children import ask, child, device, heard, obey, run_child, usage, user
 from dispatcher.bench.gateway.ends import Phone, Tally, knock
-from dispatcher.bench.gateway.reference import Reference
+from dispatcher.bench.gateway.reference import Cost, Reference
 from dispatcher.collector import calm_collector
 from dispatcher.gateway.rehearsal import APP, Rehearsal
 from dispatcher.gateway.server import Gateway
@@ -24,8 +24,8 @@ WINDOW = 1_000  #: messages that may be out without an ack
 
 async def measure(
     connections: int, messages: int, reference: Reference | None, rounds: int, figures: Figures
-) -> list[float]:
-    """Fills *figures*; returns the reference's CPU seconds a message and ack, one a round."""
+) -> list[Cost]:
+    """Fills *figures*; returns what the reference took, round by round."""
     alone = connections // 20
     with child(_serve, connections) as pipe:
         port = await heard(pipe)
@@ -48,12 +48,12 @@ async def measure(
         figures["accept_cpu"] = (accept * 1e6, "us")
         figures["accepts_per_core"] = (1 / accept, "1/s")
         figures["accept_alone_cpu"] = ((between["cpu"] - before["cpu"]) / alone * 1e6, "us")
-        theirs: list[float] = []
+        theirs: list[Cost] = []
         ours: list[dict[str, float]] = []
         for _ in range(rounds):
             ours.append(await ask(pipe, "messages", messages))
             if reference is not None:
-                theirs.append(await reference.message_and_ack(connections, WINDOW))
+                theirs.append(await reference.measure(connections, WINDOW))
         for phone in phones:
             phone.transport.abort()
         await asyncio.sleep(0)

@@ -18,6 +18,14 @@ SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the reference took: CPU seconds a connection until all stood, and a message and ack."""
+
+    accept: float
+    message_and_ack: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """The two programs. *seconds*: how long each run takes."""
 
@@ -25,8 +33,8 @@ class Reference:
     load: Path
     seconds: int = SECONDS
 
-    async def message_and_ack(self, connections: int, window: int) -> float:
-        """CPU seconds of the gateway a message and ack. Raises TimeoutError, OSError or ValueError."""
+    async def measure(self, connections: int, window: int) -> Cost:
+        """CPU of the gateway. Raises TimeoutError, OSError or ValueError."""
         port = _free_port()
         pipe = asyncio.subprocess.PIPE
         gateway = await asyncio.create_subprocess_exec(str(self.gateway), str(port), stdout=pipe)
@@ -37,7 +45,7 @@ class Reference:
                 str(self.load), f"n={connections}", f"port={port}", "path=/ws?d=%d", stdin=pipe, stdout=pipe
             )
             try:
-                return await asyncio.wait_for(self._run(gateway.pid, load, window), 60 + self.seconds)
+                return await asyncio.wait_for(self._run(gateway.pid, load, connections, window), 60 + self.seconds)
             finally:
                 load.kill()
                 await load.wait()
@@ -45,15 +53,15 @@ class Reference:
             gateway.kill()
             await gateway.wait()
 
-    async def _run(self, pid: int, load: asyncio.subprocess.Process, window: int) -> float:
+    async def _run(self, pid: int, load: asyncio.subprocess.Process, connections: int, window: int) -> Cost:
         assert load.stdin is not None and load.stdout is not None  # noqa: S101, PT018
         await load.stdout.readline()  # all are connected
-        before = cpu_of(pid)
+        before = cpu_of(pid)  # it did nothing but start and accept
         wish = {"t": "go", "secs": self.seconds, "window": window, "rate": 0, "gc": 1}
         load.stdin.write(f"go {self.seconds} {json.dumps(wish, separators=(',', ':'))}\n".encode())
         await load.stdin.drain()
         told = json.loads(await load.stdout.readline())
-        return (cpu_of(pid) - before) / int(told["n"])
+        return Cost(accept=before / connections, message_and_ack=(cpu_of(pid) - before) / int(told["n"]))
 
 
 def _free_port() -> int:

@@ -50,4 +50,5 @@ def test_every_part_runs_and_measures_beside_a_reference(tmp_path: Path) -> None
         "message_ack",
     }
     assert not report["targets"]["crowd_rss"]["met"]  # three hundred are no crowd
-    assert report["ratios"]["message_ack"]["value"] > 0
+    assert set(report["ratios"]) == {"accept", "message_ack"}
+    assert all(ratio["value"] > 0 for ratio in report["ratios"].values())
