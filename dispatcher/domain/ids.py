@@ -32,6 +32,10 @@ _DELIVERY = re.compile(r"[0-9a-f]{28}\Z")
 _ATTEMPT = re.compile(r"([0-9a-f]{28})-(?:([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})([lafps])|i)\Z")
 
 
+#: Stands in the place of a user who was erased: it is nobody's id.
+NOBODY = ""
+
+
 def is_id(text: str) -> bool:
     """Whether *text* may be an id at our doors: 1 to 128 visible ASCII characters."""
     return _ID.match(text) is not None

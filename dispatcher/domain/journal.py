@@ -4,7 +4,7 @@ An entry tells what happened at one moment to many (place, track) members of one
 once in ``shared``; what differs stands in ``columns``, one value per member.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -74,6 +74,15 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 
 def write_entry(entry: Entry) -> bytes:
     return _encode(entry)
+
+
+def without_devices(entry: Entry, places: Collection[int]) -> Entry:
+    """A plan forgets whose devices it was at *places*: what remains of it tells of nobody. Others stay as they are."""
+    devices = entry.columns.get("device_id")
+    if entry.kind is not Kind.PLANNED or devices is None or not any(place in places for place, _ in entry.members):
+        return entry
+    blanked = [None if place in places else device for (place, _), device in zip(entry.members, devices, strict=True)]
+    return msgspec.structs.replace(entry, columns={**entry.columns, "device_id": blanked})
 
 
 def read_entry(data: bytes) -> Entry:

@@ -5,6 +5,7 @@ A ladder is the strategy engine's own value, packed: a delivery keeps the versio
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 AT_ONCE = 8  #: paths a rung can try at once
 
@@ -24,6 +25,10 @@ class DeliveryPlan(Struct, frozen=True, array_like=True, kw_only=True):
     ladders: tuple[bytes, ...]
     tracks: tuple[TrackPlan, ...]
     each: bool = False  #: proof wanted from every device that was tried
+
+    def without_devices(self) -> "DeliveryPlan":
+        """The same for nobody's devices: what remains of it when its recipient is erased."""
+        return replace(self, tracks=tuple(replace(track, device_id=None) for track in self.tracks))
 
 
 def step_byte(rung: int, position: int) -> int:

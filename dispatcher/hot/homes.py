@@ -8,7 +8,7 @@ import msgspec
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import Cursor, End, Phase
-from dispatcher.domain.ids import DeliveryRef, device_hash, shard_of
+from dispatcher.domain.ids import NOBODY, DeliveryRef, device_hash, shard_of
 from dispatcher.domain.message import Lane, Message
 from dispatcher.domain.paths import PATH_BY_CODE, Path
 from dispatcher.domain.plan import DeliveryPlan
@@ -30,6 +30,8 @@ from dispatcher.ports.homes import (
     in_phase,
 )
 
+#: How long places of erased users are remembered.
+FORGOTTEN_S = 2 * 24 * 3600
 SWEEP = "sweep"
 PLAN = "plan"
 QUEUES = tuple(Queue(name, lane) for name in (PLAN, SWEEP, *Path) for lane in Lane)
@@ -205,15 +207,31 @@ class RedisHomes(HotGlances):
                 results[index] = reply[position * 2] == 1
         return results
 
-    async def blank(self, home: int, messages: Sequence[int]) -> None:
-        contents = await self.contents(home, None) if messages else None
+    async def forget(self, home: int, places: Sequence[int], messages: Sequence[int]) -> None:
+        contents = await self.contents(home, None)
         if contents is None:
             return
         args: list[Any] = [codec.home_bytes(home)]
         for index in messages:
             if index in contents.messages:
                 args += (f"M{index}", _pack(contents.messages[index].emptied()))
+        for place in places:
+            if place in contents.recipients:
+                row = contents.recipients[place]
+                args += (f"R{place}", _pack((row.message, NOBODY, row.seq, row.prev_seq, None)))
+            if place in contents.plans:
+                args += (f"P{place}", _pack(contents.plans[place].without_devices()))
         await self._store.run("blank", [self._tag(home)], args)
+        key = self._tag(home) + "forgotten"
+        if places:
+            await self._store.client.sadd(key, *[codec.home_bytes(home) + place.to_bytes(2, "big") for place in places])
+            await self._store.client.expire(key, FORGOTTEN_S)
+
+    async def forgotten(self, shard: int) -> Mapping[int, frozenset[int]]:
+        found: dict[int, set[int]] = defaultdict(set)
+        for member in await self._store.client.smembers(self._store.tag(shard) + "forgotten"):
+            found[codec.HOME.unpack(member[:8])[0]].add(int.from_bytes(member[8:], "big"))
+        return {home: frozenset(places) for home, places in found.items()}
 
     async def hasten(self, app: str, lane: Lane, members: Members, now: Millis) -> None:
         args = [str(Queue(SWEEP, lane)), app, now, codec.write_chunk(members)]

@@ -18,7 +18,8 @@ WITH closed AS (
 )
 INSERT INTO deliveries AS d (day, home, place, app, user_id, message_id, class, seq, ended, proof, confirmed_by,
     confirmed_at, accepted_at, settled_at, strategy, version, rule, platform, body, tracks, attempted)
-SELECT * FROM unnest({as_integers(1, "int")}, {as_integers(2)}, {as_integers(3, "int")}, {as_texts(4)}, {as_texts(5)},
+SELECT * FROM unnest({as_integers(1, "int")}, {as_integers(2)}, {as_integers(3, "int")}, {as_texts(4)},
+    array_replace({as_texts(5)}, NULL, ''),
     {as_texts(6)}, {as_texts(7)}, {as_integers(8)}, {as_integers(9, "smallint")}, {as_integers(10, "smallint")},
     {as_integers(11, "smallint")}, {as_integers(12)}, {as_integers(13)}, {as_integers(14)}, {as_texts(15)},
     {as_integers(16, "int")}, {as_texts(17)}, {as_texts(18)}, $19::bytea[], $20::bytea[],
@@ -64,7 +65,7 @@ def _columns(rows: Sequence[SettledDelivery]) -> list[object]:
         integers(homes),
         integers([row.ref.place for row in rows]),
         texts([row.app for row in rows]),
-        texts([row.user_id for row in rows]),
+        optional_texts([row.user_id for row in rows]),  # nobody, where they were erased
         texts([row.message_id for row in rows]),
         texts([row.klass for row in rows]),
         integers([row.seq for row in rows]),

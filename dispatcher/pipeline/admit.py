@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import End, Proof
 from dispatcher.domain.device import Profile
-from dispatcher.domain.ids import DeliveryRef
+from dispatcher.domain.ids import NOBODY, DeliveryRef
 from dispatcher.domain.message import Message
 from dispatcher.pipeline.parts import Parts
 from dispatcher.pipeline.templating import VARIANT, localised, variant_of
@@ -63,7 +63,7 @@ async def admit_home(stored: StoredHome, parts: Parts, now: Millis) -> None:
             if place in stored.settled:
                 continue
             proof, path, at = stored.proven.get(place, (Proof.NONE, None, None))
-            gone = message.recalled or place in stored.erased
+            gone = message.recalled or place in stored.erased or user_id == NOBODY
             if gone or proof:
                 end = End.RECALLED if gone else End.CONFIRMED
                 ended[place] = Ended(end=end, proof=proof, confirmed_by=path, confirmed_at=at)
@@ -74,7 +74,8 @@ async def admit_home(stored: StoredHome, parts: Parts, now: Millis) -> None:
                 if proof:
                     marks.append((user_id, proof, (delivery_id,)))
             named = (message.device_ids or {}).get(user_id)
-            rows.append((place, local.index(message, user_id), user_id, tuple(named) if named else None))
+            whose = NOBODY if place in stored.erased else user_id
+            rows.append((place, local.index(message, user_id), whose, tuple(named) if named and whose else None))
     if not rows:
         return
     seqs = await parts.inboxes.append(stored.app, entries, now) if entries else []

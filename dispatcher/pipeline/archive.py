@@ -9,7 +9,8 @@ import msgspec
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.delivery import DeliveryState, End
-from dispatcher.domain.ids import DeliveryRef
+from dispatcher.domain.ids import NOBODY, DeliveryRef
+from dispatcher.domain.journal import read_entry, without_devices, write_entry
 from dispatcher.domain.paths import Path
 from dispatcher.domain.plan import DeliveryPlan, rung_of
 from dispatcher.pipeline.parts import Parts
@@ -39,10 +40,12 @@ async def archive_shard(
     *lessons*: how many of them may teach about their devices' paths; None: none.
     """
     moved = 0
+    forgotten = await parts.homes.forgotten(shard)
     while entries := await parts.homes.take_journal(shard, BATCH):
         if watcher is not None:
             await watcher.entries(entries, now)
-        await parts.deliveries.append_journal([(home, hash_of(home, entry), entry) for home, entry in entries])
+        kept = [(home, _without(entry, forgotten.get(home))) for home, entry in entries]
+        await parts.deliveries.append_journal([(home, hash_of(home, entry), entry) for home, entry in kept])
         await parts.homes.trim_journal(shard, entries)
         moved += len(entries)
         if len(entries) < BATCH:
@@ -67,10 +70,15 @@ async def archive_shard(
         moved += len(rows)
 
 
+def _without(entry: bytes, places: frozenset[int] | None) -> bytes:
+    """An entry on its way into the ledger, without the devices of users who were erased meanwhile."""
+    return entry if not places else write_entry(without_devices(read_entry(entry), places))
+
+
 async def _leave_inboxes(rows: Sequence[SettledDelivery], parts: Parts) -> None:
     """What is worth nothing after its ttl (a call, a code) is not shown to a phone that comes back later."""
     for row in rows:
-        if row.end is End.EXPIRED and parts.rules.retention(row.klass) is None:
+        if row.user_id and row.end is End.EXPIRED and parts.rules.retention(row.klass) is None:
             await parts.inboxes.remove(row.app, row.user_id, [parts.ids.delivery_id(row.ref, row.app, row.user_id)])
 
 
@@ -102,7 +110,10 @@ def _row(ref: DeliveryRef, state: DeliveryState, contents: Contents, parts: Part
     message = contents.messages[recipient.message]
     plan = contents.plans.get(ref.place)
     ladder = ladder_of(plan.ladders[plan.tracks[0].ladder]) if plan and plan.tracks else None
-    keeps = state.end is not End.RECALLED and parts.rules.retention(message.klass) is not None
+    known = recipient.user_id != NOBODY
+    if plan is not None and not known:  # written by a planner that was at work when they were erased
+        plan = plan.without_devices()
+    keeps = known and state.end is not End.RECALLED and parts.rules.retention(message.klass) is not None
     return SettledDelivery(
         ref=ref,
         app=contents.app,

@@ -1,10 +1,11 @@
 """Erasing what is in flight: deliveries end, their content goes, lines close."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Sequence
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.delivery import End
-from dispatcher.domain.ids import DeliveryRef, parse_delivery_id
+from dispatcher.domain.ids import NOBODY, DeliveryRef, parse_delivery_id
 from dispatcher.pipeline.parts import Parts
 from dispatcher.ports.node_bus import BusFrame
 
@@ -19,8 +20,8 @@ async def in_flight_of(app: str, user_id: str, parts: Parts) -> list[DeliveryRef
     return [ref for ref in refs if ref is not None]
 
 
-async def end_in_flight(refs: list[DeliveryRef], parts: Parts, now: Millis) -> int:
-    """Ends what is open and empties messages that were for nobody else; how many deliveries that were."""
+async def end_in_flight(refs: Sequence[DeliveryRef], user_id: str, parts: Parts, now: Millis) -> int:
+    """Ends what is open, forgets whose it was, and empties messages that were for nobody else; how many ended."""
     ended = 0
     by_home: dict[int, set[int]] = defaultdict(set)
     for ref in refs:
@@ -32,9 +33,10 @@ async def end_in_flight(refs: list[DeliveryRef], parts: Parts, now: Millis) -> i
         contents = await parts.homes.contents(home, None) if states else None
         if contents is None:
             continue
-        readers = Counter(recipient.message for recipient in contents.recipients.values())
-        own = Counter(row.message for place, row in contents.recipients.items() if place in places)
-        await parts.homes.blank(home, [index for index, count in own.items() if readers[index] == count])
+        own = {place: row for place, row in contents.recipients.items() if place in places and row.user_id == user_id}
+        others = {row.message for row in contents.recipients.values() if row.user_id not in {user_id, NOBODY}}
+        emptied = {row.message for row in own.values()} - others
+        await parts.homes.forget(home, sorted(own), sorted(emptied))
     return ended
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from dispatcher.domain.clock import DAY, HOUR, MINUTE, SECOND, Millis
 from dispatcher.domain.delivery import End
-from dispatcher.domain.ids import DeliveryRef, attempt_id
+from dispatcher.domain.ids import NOBODY, DeliveryRef, attempt_id
 from dispatcher.domain.journal import read_entry
 from dispatcher.domain.webhook import (
     MAX_EVENTS,
@@ -137,7 +137,7 @@ class Watch:
 
     def _is_erased(self, app: str, whose: _Whose) -> bool:
         at = self._erased.get((app, whose.user_id))
-        return at is not None and whose.accepted_at <= at
+        return whose.user_id == NOBODY or (at is not None and whose.accepted_at <= at)
 
     async def _owners(self, home: int, places: Sequence[int]) -> dict[tuple[int, int], tuple[str, _Whose]]:
         """Whose deliveries these are: from the hot store, else from the ledger. Other apps' are left out unread."""

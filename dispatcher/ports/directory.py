@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Platform, Profile, PushToken
 from dispatcher.domain.etag import ALWAYS, Condition, etag_of
+from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
 from dispatcher.ports.learning import LearningSettings
 from strategies.learn import Pin
@@ -153,10 +154,16 @@ class Directory(Protocol):
     async def put_user(self, change: UserChange, now: Millis) -> tuple[Profile, bool]:
         """Creates or changes; True where it is new. Audited as ``user.update``."""
 
-    async def delete_user(self, app: str, user_id: str, by: str, now: Millis, *, in_flight: bool = False) -> bool:
+    async def in_flight(self, app: str, user_id: str, now: Millis) -> list[DeliveryRef]:
+        """Their deliveries in messages that are not archived whole, scheduled ones too."""
+
+    async def delete_user(
+        self, app: str, user_id: str, by: str, now: Millis, *, known_as: str | None = None, in_flight: bool = False
+    ) -> bool:
         """Erases the user, devices, tokens and message contents addressed to them only. Audited as ``user.erase``.
 
-        *in_flight*: something is on its way to them, so they are erased though the ledger holds nothing yet.
+        *known_as*: what stands for them and their devices in the audit from now on; None: their names. *in_flight*:
+        something is on its way to them, so they are erased though the ledger holds nothing yet.
         """
 
     async def bind(self, app: str, device_id: str, user_id: str, now: Millis) -> Binding:

@@ -233,8 +233,12 @@ class Homes(Protocol):
     async def end(self, refs: Sequence[DeliveryRef], end: End, now: Millis) -> list[bool]:
         """Ends deliveries from outside (recall, erasure); True where it was still open."""
 
-    async def blank(self, home: int, messages: Sequence[int]) -> None:
-        """Takes the content out of some of a home's messages (erasure); what they need to end and be counted stays."""
+    async def forget(self, home: int, places: Sequence[int], messages: Sequence[int]) -> None:
+        """Takes users and devices out of places and the content out of messages (erasure); what they need to end and be
+        counted stays. The places are remembered, for what of them is still on its way: :meth:`forgotten`."""
+
+    async def forgotten(self, shard: int) -> Mapping[int, frozenset[int]]:
+        """Places by home that :meth:`forget` was told of in the last two days."""
 
     async def hasten(self, app: str, lane: Lane, members: Members, now: Millis) -> None:
         """Makes waiting members due now: their step is known to have failed."""
