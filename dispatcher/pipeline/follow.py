@@ -127,7 +127,7 @@ async def fail(job: Job, path: Path, parts: Parts, now: Millis, reason: str, *, 
         if rest is not None:
             # without its path: what failed is not what the rung's wait may be waiting for
             job.draft.move(job.place, job.track, job.before, rest, tried=started is not None, attempted_at=started)
-            job.draft.escalated([(job.place, job.track, job.before, rest, reason)])
+            job.draft.escalated(job.place, job.track, job.before, rest, reason)
             return
     if position > 0 and await _went_before(job, parts):
         decision = wait(job.ladder, job.before, lane=job.contents.lane, expires_at=job.message.expires_at, now=now)
@@ -196,7 +196,7 @@ def escalate(
     around = circumstances(job, parts, now)
     decision = next_turn(job.ladder, job.before, rung, job.row, job.profile, event=event, **around)
     job.draft.move(job.place, job.track, job.before, decision, path=path, tried=path is not None, attempted_at=started)
-    job.draft.escalated([(job.place, job.track, job.before, decision, reason)])
+    job.draft.escalated(job.place, job.track, job.before, decision, reason)
     return decision
 
 

@@ -187,7 +187,7 @@ async def _moved(job: Job, path: Path, parts: Parts, now: Millis) -> None:
     """The device is another user's by now (invariant 10): this track is over."""
     done = Decision(after=Cursor(job.before.step, job.before.attempt, Phase.DONE), reason="device_moved")
     job.draft.move(job.place, job.track, job.before, done)
-    job.draft.escalated([(job.place, job.track, job.before, done, "device_moved")])
+    job.draft.escalated(job.place, job.track, job.before, done, "device_moved")
 
 
 async def _no_token(job: Job, path: Path, parts: Parts, now: Millis) -> None:

@@ -25,6 +25,7 @@ class Draft:
         self._ends: dict[int, End] = {}
         self._waves: dict[tuple[Queue, Millis, Cursor], list[tuple[int, int]]] = defaultdict(list)
         self._journal: list[Entry] = []
+        self._escalated: list[tuple[int, int, int, Path | None, str]] = []
         self._skips: list[tuple[int, int, int, str, str]] = []
 
     def plan(self, planned: Planned) -> None:
@@ -70,22 +71,10 @@ class Draft:
     def note(self, entry: Entry) -> None:
         self._journal.append(entry)
 
-    def escalated(self, rows: list[tuple[int, int, Cursor, Decision, str]]) -> None:
-        """Notes which tracks went on to another step and why: place, track, from, decision, reason."""
-        gone = [row for row in rows if row[3].after.step != row[2].step or row[3].after.phase is Phase.DONE]
-        if gone:
-            self.note(
-                Entry(
-                    kind=Kind.ESCALATED,
-                    at=max([self.now, *(entry.at for entry in self._journal)]),  # after the answer that caused it
-                    members=[(row[0], row[1]) for row in gone],
-                    columns={
-                        "step": [row[2].step for row in gone],
-                        "path": [row[3].path for row in gone],
-                        "reason": [row[4] for row in gone],
-                    },
-                )
-            )
+    def escalated(self, place: int, track: int, before: Cursor, decision: Decision, reason: str) -> None:
+        """Notes that a track went on to another step and why; one that stays where it was is none."""
+        if decision.after.step != before.step or decision.after.phase is Phase.DONE:
+            self._escalated.append((place, track, before.step, decision.path, reason))
 
     def skip(self, place: int, track: int, step: int, path: str, reason: str, **more: object) -> None:
         """Notes that a path was not taken and why; *step*: as in a cursor."""
@@ -122,7 +111,20 @@ class Draft:
         return not (self._planned or self._moves or self._ends or self._waves or self._journal)
 
     def build(self) -> Settlement:
-        """The settlement; skipped paths become one journal entry."""
+        """The settlement; escalations and skipped paths become one journal entry each."""
+        if self._escalated:
+            self._journal.append(
+                Entry(
+                    kind=Kind.ESCALATED,
+                    at=max([self.now, *(entry.at for entry in self._journal)]),  # after the answers that caused them
+                    members=[(place, track) for place, track, *_ in self._escalated],
+                    columns={
+                        "step": [step for _, _, step, _, _ in self._escalated],
+                        "path": [path for _, _, _, path, _ in self._escalated],
+                        "reason": [reason for *_, reason in self._escalated],
+                    },
+                )
+            )
         if self._skips:
             self._journal.append(
                 Entry(

@@ -127,7 +127,7 @@ async def _released(job: Job, parts: Parts, now: Millis) -> None:
     after_rung = rung_of(before.step) - (0 if position else 1)
     decision = rest or next_turn(ladder, before, after_rung, job.row, job.profile, event=event, **around)
     job.draft.move(job.place, job.track, job.before, decision)
-    job.draft.escalated([(job.place, job.track, job.before, decision, "released")])
+    job.draft.escalated(job.place, job.track, job.before, decision, "released")
 
 
 async def _unknown(job: Job, parts: Parts, now: Millis) -> None:
