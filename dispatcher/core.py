@@ -143,9 +143,10 @@ class AppCore(StrategyDesk):
             await ask_again(profile.app, profile.user_id, self.parts, self.clock())
 
     async def erase_user(self, app: str, user_id: str, by: str, now: Millis) -> bool:
-        refs = await in_flight_of(app, user_id, self.parts)
-        erased = await self.directory.delete_user(app, user_id, by, now, in_flight=bool(refs))
-        await end_in_flight(refs, self.parts, now)
+        found = {*await in_flight_of(app, user_id, self.parts), *await self.directory.in_flight(app, user_id, now)}
+        refs, known_as = list(found), self.sealer.erased_name(app, user_id)
+        erased = await self.directory.delete_user(app, user_id, by, now, known_as=known_as, in_flight=bool(refs))
+        await end_in_flight(refs, user_id, self.parts, now)
         await close_lines(app, user_id, self.parts, now)
         await self.parts.inboxes.forget_user(app, user_id)
         await self.stores.webhooks.forget_user(app, user_id)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dispatcher.domain.clock import Millis
 from dispatcher.domain.device import Device, Profile
+from dispatcher.domain.ids import DeliveryRef
 from dispatcher.domain.paths import Path
 from dispatcher.ledger import devices, erase, listing, users
 from dispatcher.ledger.driver import Connection, Source, ask, ask_together
@@ -37,13 +38,23 @@ class SqlDirectory:
 
         return await ask_together(self._engine, work)
 
-    async def delete_user(self, app: str, user_id: str, by: str, now: Millis, *, in_flight: bool = False) -> bool:
+    async def in_flight(self, app: str, user_id: str, now: Millis) -> list[DeliveryRef]:
+        """See the port."""
+
+        async def work(connection: Connection) -> list[DeliveryRef]:
+            return await erase.in_flight(connection, app, user_id, now)
+
+        return await ask(self._engine, work)
+
+    async def delete_user(
+        self, app: str, user_id: str, by: str, now: Millis, *, known_as: str | None = None, in_flight: bool = False
+    ) -> bool:
         """See the port; False where nothing was held."""
 
         async def work(connection: Connection) -> bool:
-            erased = await erase.erase_user(connection, app, user_id, now, in_flight=in_flight)
+            erased = await erase.erase_user(connection, app, user_id, now, known_as=known_as, in_flight=in_flight)
             if erased:
-                await users.audit_erasure(connection, app, user_id, by, now)
+                await users.audit_erasure(connection, app, known_as or user_id, by, now)
             return erased
 
         return await ask_together(self._engine, work)

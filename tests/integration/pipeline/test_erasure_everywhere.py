@@ -66,7 +66,8 @@ async def found(world: Any, needles: tuple[bytes, ...]) -> set[str]:
     for source in (hot_places(world), ledger_places(world)):
         async for place, content in source:
             if any(needle in content for needle in needles):
-                places.add(re.sub(r"^pp:\{s\d+\}:(\w+).*", r"pp:{shard}\1", place, flags=re.DOTALL).replace(NEEDLE, "*"))
+                kind = re.sub(r"^pp:\{s\d+\}:(\w+).*", r"pp:{shard}\1", place, flags=re.DOTALL)
+                places.add(kind.replace(NEEDLE, "*"))
     return places
 
 
