@@ -12,6 +12,7 @@ from providers.http2.streams import Ended
 IDLE_S = 30.0  #: a connection silent for longer is asked whether it still stands before it gets a request
 GOODBYE_S = 0.5  #: how long a peer may take to say goodbye
 PROBE_S = 5.0  #: how long it may take to say so
+TALKS_S = 1.0  #: a connection that was heard so lately gets requests while it is asked
 
 
 class Connection(asyncio.Protocol):
@@ -83,12 +84,12 @@ class Connection(asyncio.Protocol):
 
     def usable(self, body_bytes: int) -> bool:
         """Whether a request can leave here now. Asks a connection that was silent for long, and says no meanwhile."""
-        if self.closed or self._full or self._probe is not None or not self.core.room(body_bytes):
+        if self.closed or self._full or not self.core.room(body_bytes):
             return False
-        if self._loop.time() - self._heard_at > IDLE_S and not self.core.streams:
+        silent_s = self._loop.time() - self._heard_at
+        if self._probe is None and silent_s > IDLE_S and not self.core.streams:
             self.probe()
-            return False
-        return True
+        return self._probe is None or silent_s <= TALKS_S
 
     def probe(self) -> None:
         """A PING; without its answer the connection is given up."""

@@ -202,3 +202,34 @@ async def test_answers_can_be_taken_while_others_are_under_way(kind: str) -> Non
     await transport.close()
     server.close()
     await asyncio.sleep(0.05)
+
+
+async def test_one_request_without_an_answer_does_not_stop_a_connection_that_talks() -> None:
+    """It is asked whether it still stands, and serves meanwhile: else a few silent phones would block all others."""
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(frame(4, 0, 0))
+        await reader.readexactly(24)
+        while head := await reader.read(9):  # and never a word to a PING
+            length = int.from_bytes(head[:3], "big")
+            await reader.readexactly(length)
+            stream = int.from_bytes(head[5:], "big")
+            if head[4] & 1 and head[3] in {0, 1} and stream != 3:
+                writer.write(frame(1, 0x5, stream, b"\x88"))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = Http2Transport(origin, context=None, connections=1)
+    request = Request("POST", f"{origin}/x", [], b"x")
+    first, silent, last = await transport.exchange([request] * 3, 100)
+    assert causes([first, silent, last]) == [200, (Kind.UNKNOWN, Cause.DEADLINE), 200]
+    assert transport._connections[0]._probe is not None
+    assert causes(await transport.exchange([request] * 3, 500)) == [200] * 3
+    assert connections == 1
+    await transport.close()
+    server.close()
+    await asyncio.sleep(0.05)
