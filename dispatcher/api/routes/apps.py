@@ -209,7 +209,12 @@ async def blocks(request: HttpRequest) -> Answer:
 async def put_block(request: HttpRequest) -> Answer:
     """Backends and phones at a blocked address, and phones of a blocked user, get 403 ``blocked`` within a second.
 
-    Operators are never kept out by it: somebody must be able to lift it. Messages to a blocked user are not affected.
+    Gateways read the list every second: within about two, lines of who stands on it are closed (``bye`` with code
+    ``blocked`` and a time to come back of one to five minutes, then 1008), waiting polls answer 403, and new ones are
+    refused. While the ledger is away the list last read holds.
+
+    Operators are never kept out by it: somebody must be able to lift it. Messages to a blocked user are not affected:
+    they wait in the inbox, and go over the other paths of the ladder.
     """
     core, caller, condition = core_of(request), backend_of(request), condition_of(request)
     read_query(request.scope["query_string"], NoParams)
