@@ -39,10 +39,10 @@ LEASES: dict[str, Millis] = {
 #: answers are missing ends before that and hands them on (``dispatcher.pipeline.flight``).
 SLOW_AFTER_S = {"apns": 2 * PATIENCE_S, "fcm": 2 * PATIENCE_S, "sms": 0.5}
 #: How many attempts without an answer a queue may have beside its slots; with more, slots wait for answers.
-HANGING = {"apns": 6_000, "fcm": 6_000, "sms": 28}
+HANGING = {"apns": 6_000, "fcm": 6_000, "sms": 112}
 #: How many of them may be one app's: whose provider stalls keeps no other app from its own, and gets nothing more until
-#: some are answered. Of a provider's 1,000 requests at once that is a third: three lanes share them.
-HANGING_OF_ONE = {"apns": 333, "fcm": 333, "sms": 2}
+#: some are answered. Of a provider's requests at once (1,000; a carrier's 50) a third: three lanes share them.
+HANGING_OF_ONE = {"apns": 333, "fcm": 333, "sms": 16}
 
 Elsewhere = Callable[[Sequence[Queue]], Awaitable[None]]
 
