@@ -156,6 +156,7 @@ async def _api(settings: Settings) -> None:
 
 async def _gateway(settings: Settings) -> None:
     """Loads what phones need and nothing else: a gateway's weight is to be its connections'."""
+    from dispatcher.gateway.drain import within
     from dispatcher.gateway.server import Gateway
     from dispatcher.gateway.settings import GatewaySettings
     from dispatcher.phone_desk import Blocked, PhoneDesk
@@ -191,5 +192,5 @@ async def _gateway(settings: Settings) -> None:
     try:
         await running.serve()
     finally:
-        await desk.close()
-        await stores.close()
+        await within(desk.close(), 2)
+        await within(stores.close(), 2)

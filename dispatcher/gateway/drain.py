@@ -6,11 +6,16 @@
 """
 
 import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.line import Line
 from dispatcher.protocol.close_codes import CloseCode
 from dispatcher.protocol.frames import Bye
+
+logger = logging.getLogger("pushpath.gateway")
 
 _SLICES = 20
 
@@ -39,7 +44,7 @@ class Drain:
             if pause > 0:
                 await asyncio.sleep(pause)
         await asyncio.sleep(min(1.0, budget_s * 0.2) if lines else 0)
-        await desk.acks.flush()
+        await within(desk.acks.flush(), max(0.0, began + budget_s * 0.6 - loop.time()))
         for slice_ in _slices(lines):
             for line in slice_:
                 _close(line)
@@ -54,6 +59,18 @@ class Drain:
                 line.transport.abort()
         for arrival in list(desk.unclaimed):
             arrival.transport.abort()
+
+
+async def within(step: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Waits for *step* no longer than that, whatever it does with being cancelled; False where it was left behind."""
+    task = asyncio.get_running_loop().create_task(step)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        task.cancel()
+        return False
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a step of leaving failed", exc_info=error)
+    return True
 
 
 def _slices(lines: list[Line]) -> list[list[Line]]:

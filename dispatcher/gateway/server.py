@@ -8,7 +8,6 @@ import signal
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from dispatcher.domain.ids import IdKey
 from dispatcher.gateway.arrival import Arrival
 from dispatcher.gateway.counters import Counters
 from dispatcher.gateway.desk import Desk
-from dispatcher.gateway.drain import Drain
+from dispatcher.gateway.drain import Drain, within
 from dispatcher.gateway.kept_out import ReadRules
 from dispatcher.gateway.line import Line
 from dispatcher.gateway.node import Node
@@ -37,6 +36,8 @@ logger = logging.getLogger("pushpath.gateway")
 
 #: Lines are asked for their deadlines in rounds; a round takes about this many ticks.
 _ROUND = 16
+#: Each step that follows the drain.
+_STEP_S = 1.0
 
 
 class GatewayMetrics(Protocol):
@@ -165,7 +166,10 @@ class Gateway:
             await self.stop()
 
     async def stop(self, budget_s: float | None = None) -> None:
-        """Drains within the budget, then ends everything. Safe to call twice."""
+        """Drains within the budget, then ends everything within a few seconds more. Safe to call twice.
+
+        Each step has its own time: a store that does not answer must not keep a node that was told to go.
+        """
         doors, self._doors = self._doors, []
         if not doors:
             return
@@ -175,15 +179,19 @@ class Gateway:
         await Drain(self.desk).run(budget)
         if self._bus is not None:
             self._bus.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._bus
+            await asyncio.wait({self._bus}, timeout=_STEP_S)
         if self._timer is not None:
             self._timer.cancel()
-        await self.desk.acks.flush()
-        await self.desk.chores.done(1.0)
-        with suppress(Exception):
-            await self.node.release()
-        await self.desk.chores.cancel()
+        left = []
+        if not await within(self.desk.acks.flush(), _STEP_S):
+            left.append("acks")
+        if not await self.desk.chores.done(_STEP_S):
+            left.append("chores")
+        if not await within(self.node.release(), _STEP_S):
+            left.append("lease")
+        await within(self.desk.chores.cancel(), _STEP_S)
+        if left:
+            logger.warning("the stores did not answer while this node left", extra={"left": ", ".join(left)})
         self._report()
 
     def tick(self) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -118,3 +119,40 @@ async def test_what_a_node_counts_reaches_its_metrics(stage: Any, eventually: An
     await gateway.stop(0.5)
     assert heard.events["lines_closed.1001"] == 1
     assert heard.connected == 0
+
+
+async def test_a_node_that_is_told_to_go_goes_though_no_store_answers(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bus that swallows its cancellation, acks that are never taken, a lease that is never let go."""
+    gateway = stage.gateways[0]
+    phone = await stage.phone()
+    await phone.hear_until("caught_up")
+    never = asyncio.Event()
+    swallowed = 0
+
+    async def silent(*_args: Any, **_names: Any) -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await never.wait()
+                return
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 20:
+                    raise
+
+    monkeypatch.setattr("dispatcher.gateway.server._STEP_S", 0.05)
+    monkeypatch.setattr(stage.world.books, "acknowledge_many", silent)
+    monkeypatch.setattr(stage.world.presences, "release_node", silent)
+    await stage.world.dispatch("li", "m1")
+    heard = await phone.hear_until("msg")
+    gateway._bus.cancel()
+    gateway._bus = asyncio.create_task(silent())
+    try:
+        await phone.say(t="ack", ids=[heard[-1]["delivery_id"]], event="delivered")
+        async with asyncio.timeout(3):
+            await gateway.stop(0.3)
+    finally:
+        never.set()
+    assert "the stores did not answer while this node left" in caplog.text
