@@ -1,12 +1,12 @@
 """Accepts, message and ack: one gateway with its ports in memory, phones in this process."""
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from dispatcher.bench.gateway.bare import accept_cpu, serve_bare, stand_still, storm
 from dispatcher.bench.gateway.children import ask, child, device, heard, obey, run_child, usage, user
 from dispatcher.bench.gateway.ends import Phone, Tally, knock
 from dispatcher.bench.gateway.reference import Cost, Reference
@@ -18,7 +18,6 @@ from dispatcher.ports.node_bus import BusFrame
 
 Figures = dict[str, tuple[float, str]]
 
-STORM = 2_000  #: phones that knock at once
 WINDOW = 1_000  #: messages that may be out without an ack
 
 
@@ -37,12 +36,7 @@ async def measure(
             phones += await knock(tally, port, [tokens[number]])
             await tally.all_online(number + 1, 30)
         between = await ask(pipe, "usage")
-        for start in range(alone, connections, STORM):
-            await ask(pipe, "hold")
-            phones += await knock(tally, port, tokens[start : start + STORM])
-            pipe.send(("go", None))
-            await heard(pipe)
-            await tally.all_online(len(phones), 60)
+        phones += await storm(pipe, port, list(tokens[alone:]), tally)
         after = await ask(pipe, "usage")
         accept = (after["cpu"] - between["cpu"]) / (connections - alone)
         figures["accept_cpu"] = (accept * 1e6, "us")
@@ -57,6 +51,8 @@ async def measure(
         for phone in phones:
             phone.transport.abort()
         await asyncio.sleep(0)
+    with child(serve_bare) as pipe:
+        figures["accept_bare_cpu"] = (await accept_cpu(pipe, list(tokens)) * 1e6, "us")
     cpu = sorted(one["cpu"] for one in ours)[len(ours) // 2] / messages
     figures["message_ack_cpu"] = (cpu * 1e6, "us")
     figures["message_ack_per_core"] = (1 / cpu, "1/s")
@@ -81,11 +77,7 @@ async def _serve_async(pipe: Connection, connections: int) -> None:
         if word == "usage":
             return usage(gateway)
         if word == "hold":
-            os.set_blocking(pipe.fileno(), True)
-            pipe.send("held")
-            pipe.recv()  # the loop stands still until the storm is outside the door
-            os.set_blocking(pipe.fileno(), False)
-            return "released"
+            return stand_still(pipe)
         return await _messages(world, gateway, connections, value)
 
     await obey(pipe, told)
