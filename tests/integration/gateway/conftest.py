@@ -13,9 +13,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from dispatcher.domain.clock import Millis, system_clock
-from dispatcher.gateway.rehearsal import Rehearsal
+from dispatcher.gateway.rehearsal import APP, Rehearsal
 from dispatcher.gateway.server import Gateway
 from dispatcher.gateway.settings import GatewaySettings
+from dispatcher.ports.presence import Presence
 
 
 class MovableClock:
@@ -57,6 +58,11 @@ class Stage:
         phone = Phone(socket)
         await phone.say(t="hello", token=token, **hello)
         return phone
+
+    async def presence(self, user_id: str = "li") -> Presence:
+        """Where the user's one device is."""
+        (presence,) = (await self.world.presences.of_users(APP, [user_id], self.clock()))[user_id]
+        return presence
 
     def move_time(self, by: Millis) -> None:
         """Time passes; every deadline is asked."""

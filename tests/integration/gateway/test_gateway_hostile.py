@@ -131,14 +131,17 @@ async def test_a_hello_that_never_comes_ends_after_five_seconds(stage: Any, raw:
     assert await raw.close_code() == 1008
 
 
-async def test_a_request_that_never_comes_ends_too(stage: Any, dial: Dial) -> None:
+async def test_a_request_that_never_comes_ends_too(stage: Any, dial: Dial, eventually: Any) -> None:
+    coming = stage.gateways[0].desk.unclaimed
     raw = await dial(stage.gateways[0].port, upgrade=False)
     raw.send(b"GET /v1/conn")
-    await asyncio.sleep(0.05)
+    await eventually(lambda: any(arrival.buffer for arrival in coming))
     stage.move_time(5_500)
     assert (await raw.reader.read()).startswith(b"HTTP/1.1 408 ")
+    raw.writer.close()
+    await eventually(lambda: not coming)
     silent = await dial(stage.gateways[0].port, upgrade=False)
-    await asyncio.sleep(0.05)
+    await eventually(lambda: len(coming) == 1)
     stage.move_time(5_500)
     assert await silent.gone()
 
@@ -171,16 +174,14 @@ async def test_a_peer_that_does_not_finish_the_goodbye_is_cut_off(stage: Any, ra
     assert await raw.gone()
 
 
-async def test_a_flood_of_pings_waits_and_others_are_served(stage: Any, raw: Raw) -> None:
+async def test_a_flood_of_pings_waits_and_others_are_served(stage: Any, raw: Raw, eventually: Any) -> None:
     raw.hello(await stage.world.bind("li", "phone-1"))
     flood = masked(PING, b"") * 50_000
     raw.send(flood)
     phone = await stage.phone("wang", "phone-2")
     await phone.hear_until("caught_up")
     gateway = stage.gateways[0]
-    async with asyncio.timeout(5):
-        while not gateway.desk.throttled:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await eventually(lambda: gateway.desk.throttled)
     await stage.world.dispatch("wang", "m1")
     assert (await phone.hear(1))["message_id"] == "m1"
     assert gateway.counters["lines_throttled"] >= 1

@@ -67,11 +67,13 @@ class Door:
         self.passed_ids: list[str] = []
         self.open = asyncio.Event()
         self.open.set()
+        self.asked = asyncio.Event()
 
     async def acknowledge(self, *_args: Any, **_named: Any) -> Counts:
         raise AssertionError("the gateway gathers")
 
     async def acknowledge_many(self, batch: Sequence[DeviceAcks], **_named: Any) -> Counts:
+        self.asked.set()
         await self.open.wait()
         if self.fail:
             self.fail -= 1
@@ -102,7 +104,8 @@ async def test_acks_of_a_moment_go_in_one_call() -> None:
     for number in range(3):
         acks.add(ack(f"d{number}"))
     assert acks.waiting == 3
-    await asyncio.sleep(0.03)
+    await door.asked.wait()
+    await acks.flush()
     assert door.batches == [[ack("d0"), ack("d1"), ack("d2")]]
     assert acks.waiting == 0
 
@@ -112,7 +115,7 @@ async def test_what_comes_while_a_flush_is_under_way_waits_for_the_next() -> Non
     acks = Acks(door, lambda: 0, Counters(), gather=1)
     door.open.clear()
     acks.add(ack("d0"))
-    await asyncio.sleep(0.01)
+    await door.asked.wait()
     acks.add(ack("d1"))
     acks.add(ack("d2"))
     door.open.set()
