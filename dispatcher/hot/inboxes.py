@@ -1,8 +1,8 @@
 """Inboxes on Redis or Valkey.
 
-Keys under a user's tag: ``q`` ids by seq, ``p`` unproven, ``o`` unopened, ``b`` bodies, ``x`` ids by message id,
-``l`` the last seq given, ``on`` presence. All lapse 8 or 9 days after the last append; the ledger serves from then
-on.
+Keys under a user's tag: ``q`` ids by seq, ``p`` unproven, ``o`` unopened, ``on`` presence; ``b`` has bodies by id, ids
+by ``m:`` and message id, and under ``#`` the last seq given. All lapse 8 or 9 days after the last append; the ledger
+serves from then on.
 """
 
 import re
@@ -113,7 +113,9 @@ class RedisInboxes:
     async def find(self, app: str, user_id: str, message_ids: Sequence[str]) -> dict[str, str]:
         if not message_ids:
             return {}
-        found = await self._store.client.hmget(self._store.user(app, user_id) + "x", list(message_ids))
+        found = await self._store.client.hmget(
+            self._store.user(app, user_id) + "b", [f"m:{message}" for message in message_ids]
+        )
         return {message: ref.decode() for message, ref in zip(message_ids, found, strict=True) if ref is not None}
 
     async def unread(self, app: str, user_id: str, since: Millis) -> int:
@@ -122,7 +124,7 @@ class RedisInboxes:
 
     async def forget_user(self, app: str, user_id: str) -> None:
         tag = self._store.user(app, user_id)
-        await self._store.client.delete(*(tag + part for part in ("q", "p", "o", "b", "x", "l", "on", "prof")))
+        await self._store.client.delete(*(tag + part for part in ("q", "p", "o", "b", "on", "prof")))
 
 
 def _catchup(device_id: str, reply: list[Any], epoch: int) -> Catchup:

@@ -16,13 +16,13 @@ local function drop(u, id)
   call('ZREM', u .. 'o', id)
   call('HDEL', u .. 'b', id)
   local message = body and string.match(body, '^"message_id":"([^"]*)"')
-  if message then call('HDEL', u .. 'x', message) end
+  if message then call('HDEL', u .. 'b', 'm:' .. message) end
 end
 
 for i = 5, #ARGV, 4 do
   local k = tonumber(ARGV[i])
   local u, id = KEYS[k], ARGV[i + 1]
-  local previous = last[k] or tonumber(call('GET', u .. 'l') or '0')
+  local previous = last[k] or tonumber(call('HGET', u .. 'b', '#') or '0')
   local seq = math.max(previous + 1, now)
   local score = string.format('%d', seq)
   if call('ZADD', u .. 'q', 'NX', score, id) == 1 then
@@ -30,8 +30,7 @@ for i = 5, #ARGV, 4 do
     last[k] = seq
     call('ZADD', u .. 'p', score, id)
     call('ZADD', u .. 'o', score, id)
-    call('HSET', u .. 'b', id, ARGV[i + 3])
-    call('HSET', u .. 'x', ARGV[i + 2], id)
+    call('HSET', u .. 'b', id, ARGV[i + 3], 'm:' .. ARGV[i + 2], id, '#', score)
     count[k] = (count[k] or 0) + 1
     out[#out + 1] = score
     out[#out + 1] = string.format('%d', previous)
@@ -44,7 +43,6 @@ for i = 5, #ARGV, 4 do
 end
 for k, seq in pairs(last) do
   local u = KEYS[k]
-  call('SET', u .. 'l', string.format('%d', seq), 'EX', expiry + 86400)
   local held = call('ZCARD', u .. 'q')
   local over = held - keep
   if over > 0 then
@@ -53,10 +51,12 @@ for k, seq in pairs(last) do
       if crowded or not call('ZSCORE', u .. 'p', id) then drop(u, id) end
     end
   end
-  -- What proofs, reads and recalls may have emptied was made anew; the rest counts from the first append of a day.
-  for _, part in ipairs({'p', 'o', 'x'}) do call('EXPIRE', u .. part, expiry) end
+  -- What proofs and reads may have emptied was made anew; the rest counts from the first append of a day.
+  call('EXPIRE', u .. 'p', expiry)
+  call('EXPIRE', u .. 'o', expiry)
   if held == count[k] or math.floor(begun[k] / DAY) ~= math.floor(seq / DAY) then
-    for _, part in ipairs({'q', 'b'}) do call('EXPIRE', u .. part, expiry + 86400) end
+    call('EXPIRE', u .. 'q', expiry + DAY / 1000000)
+    call('EXPIRE', u .. 'b', expiry + DAY / 1000000)
   end
 end
 return out

@@ -7,7 +7,7 @@
 local call = redis.call
 
 local function catch_up(u, device, session, after, limit, floor, line)
-  local last = call('GET', u .. 'l') or '0'
+  local last = call('HGET', u .. 'b', '#') or '0'
   local passed, found = {}, {}
   local before, revision = '', ''
   if line ~= '' then

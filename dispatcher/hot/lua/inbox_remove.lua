@@ -5,6 +5,6 @@ for i = 1, #ARGV do
   for _, part in ipairs({'q', 'p', 'o'}) do redis.call('ZREM', u .. part, ARGV[i]) end
   redis.call('HDEL', u .. 'b', ARGV[i])
   local message = body and string.match(body, '^"message_id":"([^"]*)"')
-  if message then redis.call('HDEL', u .. 'x', message) end
+  if message then redis.call('HDEL', u .. 'b', 'm:' .. message) end
 end
 return #ARGV
