@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path as FilePath
 from typing import Any
 
+from dispatcher.bench.phones import register_all
 from dispatcher.bench.report import cpu_of, report
 from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import Stores, open_stores
@@ -42,7 +43,6 @@ from workers.chores import reconcile_turn, upkeep_turn
 USERS = 10_000
 TAIL = 20  #: one in so many gets no receipt on its first path
 _LANE = Lane.INTERACTIVE
-_REGISTERED_AT_ONCE = 16
 
 
 class _Taker:
@@ -112,10 +112,7 @@ class Bench:
         await upkeep_turn(stores)
         await reconcile_turn(stores)
         await stores.apps.create_app(App(app_id=self._app, name=self._app), now)
-        for start in range(0, users, _REGISTERED_AT_ONCE):
-            numbers = range(start, min(start + _REGISTERED_AT_ONCE, users))
-            registrations = [_registration(self._app, number, now) for number in numbers]
-            await asyncio.gather(*(stores.directory.register(one, now) for one in registrations))
+        await register_all(stores, (_registration(self._app, number, now) for number in range(users)), now)
         for start in range(0, users, 500):
             names = [f"u{number}" for number in range(start, min(start + 500, users))]
             await self._parts.profiles.get(self._app, names)
@@ -260,9 +257,3 @@ def _receipt(attempt: Attempt, path: Path) -> ReceiptItem:
         via=path,
         attempt_id=attempt.attempt_id,
     )
-
-
-def _check_all_accepted(answers: Sequence[Any]) -> None:
-    failed = [answer for answer in answers if isinstance(answer, Exception)]
-    if failed:
-        raise failed[0]

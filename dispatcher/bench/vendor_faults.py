@@ -19,18 +19,18 @@ from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import Any
 
+from dispatcher.bench.phones import register_all
 from dispatcher.bench.report import cpu_of, report
 from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import Stores, open_stores
 from dispatcher.core import AppCore
-from dispatcher.domain.clock import Millis, system_clock
+from dispatcher.domain.clock import system_clock
+from dispatcher.domain.device import Platform, PushToken
 from dispatcher.domain.paths import Path
 from dispatcher.domain.requests import DispatchRequest
 from dispatcher.embedded.servers import start_servers
-from dispatcher.ledger.devices import value_hash
-from dispatcher.ledger.engine import Connection, ask_together
 from dispatcher.ledger.migrate import migrate
-from dispatcher.ports.directory import App
+from dispatcher.ports.directory import App, DeviceRegistration
 from dispatcher.settings_source import load_settings
 from providers.bench.simulators import Ends, simulators
 from providers.sandbox import load_credentials
@@ -151,40 +151,23 @@ async def _prepare(stores: Stores, ends: Ends, amount: int) -> None:
         "ca_file": ends.ca_file,
     }
     await stores.apps.set_credentials(APP, Path.APNS, stores.sealer.seal(json.dumps(document).encode()), now)
-    await _register(stores, amount, now)
+    await register_all(stores, map(_registration, range(amount)), now)
 
 
-async def _register(stores: Stores, amount: int, now: Millis) -> None:
-    """Distinct users with an iPhone each, by COPY: what is measured begins when their pushes do."""
-
-    async def work(connection: Connection) -> None:
-        numbers = range(amount)
-        await connection.copy_records_to_table(
-            "users",
-            records=[(APP, f"u{number}", now) for number in numbers],
-            columns=("app", "user_id", "changed_at"),
-        )
-        await connection.copy_records_to_table(
-            "devices",
-            records=[(APP, f"device-{number}", f"u{number}", 1, "ios", now) for number in numbers],
-            columns=("app", "device_id", "user_id", "epoch", "platform", "last_seen"),
-        )
-        await connection.copy_records_to_table(
-            "device_tokens",
-            records=[_token_row(number, now) for number in numbers],
-            columns=(
-                "app", "device_id", "path", "environment", "value_hash", "kind", "value", "state", "registered_at",
-            ),
-        )  # fmt: skip
-        await connection.execute("ANALYZE users, devices, device_tokens")
-
-    await ask_together(stores.engine, work)
-
-
-def _token_row(number: int, now: Millis) -> tuple[object, ...]:
-    value = token_of(number)
-    hashed = value_hash(value)
-    return (APP, f"device-{number}", "apns", "production", hashed, "device", value, "active", now)
+def _registration(number: int) -> DeviceRegistration:
+    return DeviceRegistration(
+        app=APP,
+        user_id=f"u{number}",
+        device_id=f"device-{number}",
+        platform=Platform.IOS,
+        tokens=[PushToken(path=Path.APNS, kind="device", value=token_of(number), environment="production")],
+        alerts_enabled=True,
+        app_version=None,
+        os_version=None,
+        manufacturer=None,
+        locale=None,
+        time_zone=None,
+    )
 
 
 async def _send(stores: Stores, worker: int, ends: Ends, amount: int) -> dict[str, float]:
