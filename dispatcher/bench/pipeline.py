@@ -201,7 +201,7 @@ def _registration(app: str, number: int, now: Millis) -> DeviceRegistration:
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Batches of 500, of 100, and single requests gathered; CPU of ours and of the servers, per notification."""
     calm_collector()
-    amount = 1_000 if quick else 20_000
+    amount = 300 if quick else 20_000
     figures: dict[str, tuple[float, str]] = {}
     balanced = True
     with tempfile.TemporaryDirectory(prefix="pushpath-bench-", ignore_cleanup_errors=True) as data:
