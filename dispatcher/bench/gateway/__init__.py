@@ -68,9 +68,7 @@ async def _measure(quick: bool, reference: Reference | None, figures: Figures) -
                 await crowd.lateness(
                     url, 200 if quick else min(10_000, room), 500 if quick else 2_000, 1 if quick else 10, figures
                 )
-                await crowd.hold(
-                    url, servers.pids["hot_store"], 300 if quick else min(50_001, crowd.NODES * room), figures
-                )
+                await crowd.hold(servers, 300 if quick else min(50_001, crowd.NODES * room), figures)
             finally:
                 servers.stop(discard=True)
     finally:

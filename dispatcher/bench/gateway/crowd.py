@@ -23,10 +23,12 @@ from dispatcher.bench.gateway.children import (
 )
 from dispatcher.bench.gateway.ends import Phone, Tally, knock
 from dispatcher.bench.gateway.lines import Figures
+from dispatcher.bench.gateway.real import prepare, real_gateway
 from dispatcher.bench.report import cpu_of
 from dispatcher.domain.clock import system_clock
 from dispatcher.domain.ids import DeliveryRef, attempt_id, make_home
 from dispatcher.domain.paths import Path
+from dispatcher.embedded.servers import Servers
 from dispatcher.gateway.rehearsal import APP
 from dispatcher.hot.inboxes import RedisInboxes
 from dispatcher.hot.node_bus import RedisNodeBus
@@ -44,9 +46,10 @@ class Phones:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    async def connect(self, port: int, source: str, first: int, number: int) -> None:
-        """So many users' phones, from *first* on, come from *source*; returns once all are online."""
-        await ask(self._pipe, "connect", (port, source, first, number))
+    async def connect(self, port: int, source: str, first: int, number: int) -> int:
+        """So many users' phones, from *first* on, come from *source*; how many it has, once all are online."""
+        held: int = await ask(self._pipe, "connect", (port, source, first, number))
+        return held
 
     async def late(self) -> list[int]:
         """How late the messages came, in nanoseconds."""
@@ -80,36 +83,41 @@ def serve_phones(pipe: Connection) -> None:
     run_child(serve())
 
 
-async def hold(url: str, store_pid: int, connections: int, figures: Figures) -> None:
-    """Three gateways take the crowd; each phone process comes from an address of its own."""
-    store = HotStore(url)
+async def hold(servers: Servers, connections: int, figures: Figures) -> None:
+    """Three `pushpath gateway` processes take the crowd; each phone process comes from an address of its own."""
+    store = HotStore(servers.hot_store_url)
     await bind_all(store, connections)
+    await store.close()
+    await prepare(servers)
     share = connections // NODES
     with ExitStack() as stack:
-        gateways = [stack.enter_context(child(serve_on_hot_store, url, f"crowd-{place}")) for place in range(NODES)]
         crowds = [stack.enter_context(child(serve_phones)) for _ in range(NODES)]
-        ports = [await heard(pipe) for pipe in gateways]
+        gateways = [stack.enter_context(real_gateway(servers, f"crowd-{place}")) for place in range(NODES)]
         for pipe in crowds:
             await heard(pipe)
-        before = [await ask(pipe, "usage") for pipe in gateways]
-        spent = cpu_of(store_pid)
-        await asyncio.gather(
-            *(
-                Phones(pipe).connect(port, f"127.0.0.{10 + place}", place * share, share)
-                for place, (pipe, port) in enumerate(zip(crowds, ports, strict=True))
+        for gateway in gateways:
+            await gateway.ready()
+        await asyncio.sleep(1)  # its first lease and look at the stores
+        before = [(gateway.cpu, gateway.resident) for gateway in gateways]
+        spent = cpu_of(servers.pids["hot_store"])
+        held = sum(
+            await asyncio.gather(
+                *(
+                    Phones(pipe).connect(gateway.port, f"127.0.0.{10 + place}", place * share, share)
+                    for place, (pipe, gateway) in enumerate(zip(crowds, gateways, strict=True))
+                )
             )
         )
-        after = [await ask(pipe, "usage") for pipe in gateways]
-        held = sum(int(each["lines"]) for each in after)
-        cpu = sum(each["cpu"] for each in after) - sum(each["cpu"] for each in before)
-        figures["crowd_connections"] = (held, "connections")
-        figures["crowd_rss"] = (sum(each["rss"] for each in after) / 1e6, "MB")
-        figures["crowd_rss_empty"] = (sum(each["rss"] for each in before) / 1e6, "MB")
-        grown = sum(each["rss"] for each in after) - sum(each["rss"] for each in before)
-        figures["memory_per_connection"] = (grown / held, "bytes")
-        figures["crowd_accept_cpu"] = (cpu / held * 1e6, "us")
-        figures["crowd_accept_store_cpu"] = ((cpu_of(store_pid) - spent) / held * 1e6, "us")
-    await store.close()
+        store_cpu = cpu_of(servers.pids["hot_store"]) - spent
+        cpu = sum(gateway.cpu for gateway in gateways) - sum(used for used, _ in before)
+        rss = sum(gateway.resident for gateway in gateways)
+    empty = sum(resident for _, resident in before)
+    figures["crowd_connections"] = (held, "connections")
+    figures["crowd_rss"] = (rss / 1e6, "MB")
+    figures["crowd_rss_empty"] = (empty / 1e6, "MB")
+    figures["memory_per_connection"] = ((rss - empty) / held, "bytes")
+    figures["crowd_accept_cpu"] = (cpu / held * 1e6, "us")
+    figures["crowd_accept_store_cpu"] = (store_cpu / held * 1e6, "us")
 
 
 async def lateness(url: str, connections: int, rate: int, seconds: float, figures: Figures) -> None:
