@@ -104,6 +104,11 @@ class APNs(aioapns.APNs):
         signer = Signer(key, key_id, team_id) if key and key_id and team_id else None
         identity = Identity(certificate=client_cert.encode(), key=b"") if client_cert else None
         where = (host or HOSTS[SANDBOX if use_sandbox else PRODUCTION]).rstrip("/")
-        transport = Http2Transport(where, context=client_context(ca_file, identity), connections=max_connections)
+        transport = Http2Transport(
+            where,
+            context=client_context(ca_file, identity),
+            connections=max_connections,
+            most_connections=max_connections,
+        )
         self.err_func = err_func
         self.pool: Any = Pool(transport, host=where, topic=topic, signer=signer)

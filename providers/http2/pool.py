@@ -31,8 +31,10 @@ class _Ticket(NamedTuple):
 class Http2Transport:
     """A :class:`~providers.http2.exchange.BeginsBatches` to one origin (``https://name[:port]``).
 
-    *context* offers ``h2`` by ALPN; None for ``http://`` (HTTP/2 from the first byte). *waiting*: requests behind
-    those under way; beyond it a request fails as ``full``. A deadline counts from the call, waiting included.
+    *context* offers ``h2`` by ALPN; None for ``http://`` (HTTP/2 from the first byte). *connections*: as many as are
+    kept busy; where the peer grants few streams on each, more, until *concurrent* requests fit or there are
+    *most_connections*. *waiting*: requests behind those under way; beyond it a request fails as ``full``. A deadline
+    counts from the call, waiting included.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class Http2Transport:
         *,
         context: ssl.SSLContext | None,
         connections: int = 2,
+        most_connections: int = 10,
+        concurrent: int = 1_000,
         waiting: int = 20_000,
         connect_timeout_ms: Millis = 5_000,
     ) -> None:
@@ -50,7 +54,9 @@ class Http2Transport:
         self._port = split.port or (443 if split.scheme == "https" else 80)
         self._context = context
         self._pseudo = ((":scheme", split.scheme), (":authority", split.netloc))
-        self._most = connections
+        self._usual = connections
+        self._most = most_connections
+        self._concurrent = concurrent
         self._max_waiting = waiting
         self._connect_timeout_s = connect_timeout_ms / 1_000
         self._loop = asyncio.get_running_loop()
@@ -170,13 +176,22 @@ class Http2Transport:
         if self._closed or self._opening is not None:
             return
         serving = [found for found in self._connections if not found.core.draining]
-        if len(serving) >= self._most or not all(found.core.answered for found in serving):
-            return  # Apple grants a second stream only after the first answer: a second connection would not help
+        if not self._has_use_for_another(serving):
+            return
         if self._backoff is not None and self._loop.time() < self._backoff[0]:
             if not serving:
                 self._fail_queue(self._backoff[1])
             return
         self._opening = self._loop.create_task(self._connect())
+
+    def _has_use_for_another(self, serving: Sequence[Connection]) -> bool:
+        if not all(found.core.answered for found in serving):
+            return False  # Apple grants a second stream only after the first answer: another connection would not help
+        if len(serving) < self._usual:
+            return True
+        granted = sum(found.core.max_streams for found in serving)
+        # a peer that grants one stream each does not trust us yet; others may grant a hundred (RFC 9113, 6.5.2)
+        return len(serving) < granted < self._concurrent and len(serving) < self._most
 
     def _new_connection(self) -> Connection:
         connection = Connection(self._ended, self._changed)

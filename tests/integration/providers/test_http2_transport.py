@@ -233,3 +233,39 @@ async def test_one_request_without_an_answer_does_not_stop_a_connection_that_tal
     await transport.close()
     server.close()
     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("streams", "connections"),
+    [
+        (1, 2),  # not trusted yet: no more than usual
+        (5, 4),  # until twenty requests fit
+        (2, 6),  # never more than the most
+        (50, 2),
+    ],
+)
+async def test_a_peer_that_grants_few_streams_gets_more_connections(streams: int, connections: int) -> None:
+    seen = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen += 1
+        writer.write(frame(4, 0, 0, b"\0\x03" + streams.to_bytes(4, "big")))
+        await reader.readexactly(24)
+        while head := await reader.read(9):
+            length = int.from_bytes(head[:3], "big")
+            await reader.readexactly(length)
+            if head[4] & 1 and head[3] in {0, 1}:
+                await asyncio.sleep(0.005)
+                writer.write(frame(1, 0x5, int.from_bytes(head[5:], "big"), b"\x88"))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = Http2Transport(origin, context=None, most_connections=6, concurrent=20)
+    answers = await transport.exchange([Request("POST", f"{origin}/x", [], b"x")] * 150, 20_000)
+    assert causes(answers) == [200] * 150
+    assert seen == connections
+    await transport.close()
+    server.close()
+    await asyncio.sleep(0.05)
