@@ -1,4 +1,5 @@
-"""Whether stored credentials can be opened and can work. Asks no vendor; a finding never quotes a secret."""
+"""Whether stored credentials can be opened and can work. Asks no vendor, but counts what it said of late; a finding
+never quotes a secret."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ from typing import Any
 import msgspec
 from cryptography import x509
 
+from dispatcher.credential_faults import name_fault
+from dispatcher.credential_verdicts import verdict_of
 from dispatcher.domain.clock import DAY, Millis, from_datetime, rfc3339
 from dispatcher.domain.paths import Path
+from dispatcher.ports.circuits import PathView
 from dispatcher.ports.credential_checks import Check
 from dispatcher.sealing import SealBroken, Sealer
 from providers.credentials import (
@@ -38,8 +42,8 @@ class Found:
     text: str
 
 
-def look_at(path: Path, sealed: bytes | None, sealer: Sealer, now: Millis) -> list[Found]:
-    """One finding, or one for each of several carriers."""
+def look_at(path: Path, sealed: bytes | None, sealer: Sealer, now: Millis, view: PathView | None = None) -> list[Found]:
+    """One finding, or one for each of several carriers. *view*: how the path fares; what its vendor said counts."""
     if sealed is None:
         return [Found(path=path, well=True, text="no credentials: this path is skipped")]
     try:
@@ -47,9 +51,22 @@ def look_at(path: Path, sealed: bytes | None, sealer: Sealer, now: Millis) -> li
     except SealBroken:
         return [Found(path=path, well=False, text="sealed with another secret_key: set previous_secret_keys")]
     try:
-        credentials = read_credentials(path, document)
+        credentials = read(path, document, now)
     except BadCredentials as fault:
         return [Found(path=path, well=False, text=str(fault))]
+    found = findings(path, credentials, now)
+    said = verdict_of(path, view) if view is not None and len(found) == 1 and found[0].well else None
+    return found if said is None else [Found(path=path, well=False, text=said)]
+
+
+def read(path: Path, document: bytes, now: Millis) -> Credentials:
+    """The credentials of a document; raises BadCredentials, in words that name what is there and what is wanted."""
+    name_fault(path, document, now)
+    return read_credentials(path, document)
+
+
+def findings(path: Path, credentials: Credentials, now: Millis) -> list[Found]:
+    """Of credentials that could be read."""
     return list(_findings(path, credentials, now))
 
 

@@ -1,7 +1,7 @@
 """What `pushpath doctor` looks at: servers, the ledger's tables, credentials. Each finding says what to do."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from dispatcher.bootstrap import Stores, open_stores
 from dispatcher.credential_check import PATHS, Found, check_of, look_at
+from dispatcher.domain.paths import Path
+from dispatcher.ports.circuits import PathView
 from dispatcher.settings import Settings
 
 WITHIN_S = 5.0
@@ -83,10 +85,13 @@ async def credentials_of(stores: Stores, app_id: str) -> list[Finding]:
 async def looked_at(stores: Stores, app_id: str) -> list[Found]:
     """One finding a vendor path of an app, or one for each of several carriers: whether its credentials are there, can
     be opened and can work. What came of it is kept for ``GET /v1/providers`` where the hot store can be reached."""
-    found = []
+    found, now = [], stores.clock()
+    views: Mapping[Path, PathView] = {}
+    with suppress(RedisError, OSError):
+        views = await stores.desk.circuits.view(app_id, now)
     for path in PATHS:
-        sealed, now = await stores.apps.credentials(app_id, path), stores.clock()
-        here = look_at(path, sealed, stores.sealer, now)
+        sealed = await stores.apps.credentials(app_id, path)
+        here = look_at(path, sealed, stores.sealer, now, views.get(path))
         if sealed is not None:
             with suppress(RedisError, OSError):
                 await stores.desk.checks.checked(app_id, path, check_of(here, now))

@@ -13,7 +13,6 @@ from dispatcher.domain.paths import Path
 from dispatcher.errors import Problem
 from dispatcher.hot.carrier_health import RedisCarrierHealth
 from dispatcher.pipeline.brakes import brake_key
-from dispatcher.ports.credential_checks import Check
 from dispatcher.ports.directory import credentials_etag
 from dispatcher.sealing import SealBroken
 
@@ -52,17 +51,17 @@ class ProviderDesk:
     async def put_credentials(
         self, app: str, path: Path, document: bytes, now: Millis, condition: Condition = ALWAYS
     ) -> tuple[CredentialView, bool]:
-        from dispatcher.credential_check import USABLE, about
-        from providers.credentials import BadCredentials, read_credentials
+        from dispatcher.credential_check import about, check_of, findings, read
+        from providers.credentials import BadCredentials
 
         try:
-            read_credentials(path, document)
+            read_ones = read(path, document, now)
         except BadCredentials as fault:
             raise Problem.invalid(fault.field, fault.problem) from None
         shown = about(path, document)
         changed_at, new = await self._store(app, path, document, shown, now, condition)
         await self._circuits.reset(app, path, now)
-        check = Check(at=now, well=True, text=USABLE)
+        check = check_of(findings(path, read_ones, now), now)
         await self._checks.checked(app, path, check)
         if path is Path.SMS:
             await RedisCarrierHealth(self._stores.hot, app).forget()
@@ -100,7 +99,8 @@ class ProviderDesk:
         if standing is None:
             return None
         sealed, changed_at = standing
-        check = check_of(look_at(path, sealed, self._stores.sealer, now), now)
+        view = (await self._circuits.view(app, now))[path]
+        check = check_of(look_at(path, sealed, self._stores.sealer, now, view), now)
         await self._checks.checked(app, path, check)
         return CredentialView(path=path, changed_at=changed_at, about=self._about(path, sealed), check=check)
 

@@ -8,6 +8,7 @@ import click
 
 from dispatcher.cli.options import config_option, json_option, show, who
 from dispatcher.cli.stores import with_stores
+from dispatcher.domain.clock import system_clock
 from dispatcher.domain.paths import Path as DeliveryPath
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ def set_credentials(
     Workers take new credentials within ten seconds; pushes under way end with the old ones. Those of another project or
     topic are refused, for the registered tokens belong to the one that is set: remove them first where it is meant.
     """
+    from dispatcher.credential_check import read
     from dispatcher.errors import Problem
     from dispatcher.ports.directory import AuditEntry
     from dispatcher.provider_desk import ProviderDesk
-    from providers.credentials import BadCredentials, read_credentials
+    from providers.credentials import BadCredentials
 
     document = {**_from_file(file), **_from_fields(fields, files)}
     if path == "fcm" and "private_key" in document:
@@ -69,7 +71,7 @@ def set_credentials(
         raise click.UsageError("Nothing to store: name a FILE, or give --field and --field-file.")
     sealed_text = json.dumps(document).encode()
     try:
-        read = read_credentials(DeliveryPath(path), sealed_text)
+        known_as = read(DeliveryPath(path), sealed_text, system_clock())
     except BadCredentials as fault:
         raise click.ClickException(f"These {path} credentials cannot work: {fault}") from None
 
@@ -91,7 +93,7 @@ def set_credentials(
     if as_json:
         show({"app_id": app_id, "path": path, "stored": True})
         return
-    click.echo(f"Stored for {app_id}: {read!r}")
+    click.echo(f"Stored for {app_id}: {known_as!r}")
 
 
 @credentials.command("remove")
@@ -126,7 +128,8 @@ def remove_credentials(app_id: str, path: str, config: Path | None, as_json: boo
 def check_credentials(app_id: str, config: Path | None, as_json: bool) -> None:
     """Say for each path, and each of several SMS carriers, whether the stored credentials can be opened and used.
 
-    Asks no vendor. GET /v1/providers shows when this was last done and what came of it.
+    Asks no vendor, but counts what it said in the last minutes. GET /v1/providers shows when this was last done and
+    what came of it.
     """
     from dispatcher.credential_check import Found
     from dispatcher.doctor import looked_at

@@ -69,7 +69,9 @@ def test_an_app_is_changed_field_by_field_and_only_as_it_was_read(up: Any, app: 
 
 def test_credentials_of_another_project_need_the_old_ones_removed(up: Any, app: str) -> None:
     account = json.loads((up.data / "sandbox/fcm.json").read_text())
-    other = json.dumps({**account, "project_id": "somebody-elses"})
+    other = json.dumps(
+        {**account, "project_id": "somebody-elses", "client_email": "a@somebody-elses.iam.gserviceaccount.com"}
+    )
     assert up.run("credentials", "set", app, "fcm", str(up.data / "sandbox/fcm.json")).returncode == 0
     refused = up.run("credentials", "set", app, "fcm", "-", stdin=other)
     assert refused.returncode == 1

@@ -178,7 +178,9 @@ async def delete_credentials(request: HttpRequest) -> Answer:
     opt=_admin("Look at a path's credentials", answers={200: CredentialOut}, problems=(404,)).opt(),
 )
 async def check_credentials(request: HttpRequest) -> Answer:
-    """Whether what is stored can be opened and can work, each of several carriers too; asks no vendor."""
+    """Whether what is stored can be opened and can work, each of several carriers too.
+
+    Asks no vendor, but counts what it said in the last minutes: a key that reads well may be another team's."""
     core, caller = core_of(request), backend_of(request)
     read_query(request.scope["query_string"], NoParams)
     view = await core.operations.check_credentials(caller.app, _credential_path(request), core.clock())

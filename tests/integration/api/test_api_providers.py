@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dispatcher.doctor import credentials_of
 from dispatcher.domain.clock import SECOND
 from dispatcher.domain.paths import Path
 from dispatcher.hot.carrier_health import RedisCarrierHealth
@@ -162,3 +163,20 @@ async def test_a_faulty_carrier_is_named_and_nothing_is_stored(
     refused = await backend.put("/v1/credentials/sms", json=document)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
     assert (await backend.get("/v1/credentials/sms")).status_code == 404
+
+
+async def test_credentials_that_read_well_and_are_anothers_are_told_by_what_the_vendor_said(
+    backend: httpx.AsyncClient, serving: Any
+) -> None:
+    stores = serving.core.stores
+    circuits, now = stores.desk.circuits, serving.core.clock()
+    assert (await backend.put("/v1/credentials/sms", json=TWILIO)).json()["check"]["well"]
+    await circuits.faulted("im", Path.SMS, "twilio_21606", now, probe=False)
+    check = (await backend.post("/v1/credentials/sms/check")).json()["check"]
+    assert (check["well"], "from_number belongs to another account" in check["text"]) == (False, True)
+    findings = {finding.subject: finding for finding in await credentials_of(stores, "im")}
+    assert findings["im sms"].text == check["text"]
+    assert "not to be seen" not in check["text"]
+    assert (await shown(backend, "sms"))["credentials"]["check"]["text"] == check["text"]
+    again = await backend.put("/v1/credentials/sms", json={**TWILIO, "from_number": "+15550002222"})
+    assert again.json()["check"]["well"]
