@@ -1,27 +1,18 @@
 """One `pushpath up` and real Chromium for the console's tests; they share one worker by their xdist group."""
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from dispatcher.embedded.errors import LaunchError
-from dispatcher.embedded.upfile import read_up_file
+from tests.running import directory, running_up
 
 expect.set_options(timeout=30_000)
-ROOT = Path(__file__).parents[2]
-READY_WITHIN_S = 100.0
 LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 #: As an ordinary program on a closed network: no sandbox (tests may run as root), no calls home.
@@ -57,44 +48,8 @@ class Installation:
 def installation(until_group_ends: Callable[[str], contextlib.ExitStack]) -> Iterator[Installation]:
     """Stopped, and its data gone, after the last of these tests."""
     with until_group_ends("browser") as ends:
-        yield ends.enter_context(_installed())
-
-
-@contextlib.contextmanager
-def _installed() -> Iterator[Installation]:
-    parent = Path(tempfile.mkdtemp(prefix="pushpath-browser-"))
-    data = parent / "data"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PUSHPATH_")}
-    program = [sys.executable, "-c", "from dispatcher.cli import main; main()"]
-    with (parent / "up.out").open("wb") as output:
-        process = subprocess.Popen(
-            [*program, "up", "--data", str(data), "--ports", "auto"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**kept, "PYTHONPATH": str(ROOT)},
-            cwd=parent,
-        )
-    try:
-        yield Installation(up=_announced(process, data, parent / "up.out"))
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(parent, ignore_errors=True)
-
-
-def _announced(process: "subprocess.Popen[bytes]", data: Path, log: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(LaunchError):
-            return read_up_file(data / "up.json")
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    raise AssertionError(f"pushpath up did not get ready:\n{log.read_text()}")
+        up = running_up(ends.enter_context(directory("pushpath-browser-")))
+        yield Installation(up=ends.enter_context(up).document)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import RunningUp, running_up
+from tests.running import RunningUp, running_up
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(280)]
 

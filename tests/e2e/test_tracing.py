@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.collector import Collector, Told
-from tests.e2e.conftest import RunningUp
+from tests.running import RunningUp
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(240)]
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

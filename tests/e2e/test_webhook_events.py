@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.collector import Collector, listening
-from tests.e2e.conftest import RunningUp
+from tests.running import RunningUp
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(240)]
 EVENTS = ["handed_over", "delivered", "displayed", "opened", "escalated", "settled", "token_dead", "sms_status"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import directory, running_up
+from tests.running import directory, running_up
 
 EXAMPLES = Path(__file__).parents[2] / "ops" / "examples"
 
