@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.e2e.conftest import RunningUp
+from tests.running import RunningUp
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(120)]
 #: A list is read again every second, in a tick of a quarter; the rest is for a busy machine.
