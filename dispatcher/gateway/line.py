@@ -1,31 +1,26 @@
-"""One WebSocket: bytes to frames, frames to the session, effects to the socket and the desk."""
+"""One WebSocket: its session, what goes out over it, and how it ends; ``hearing`` has what comes in."""
 
 import asyncio
 from collections.abc import Sequence
 
 from dispatcher.domain.clock import Millis
-from dispatcher.domain.receipt import EVENTS
 from dispatcher.gateway.counters import Count
 from dispatcher.gateway.desk import Desk
+from dispatcher.gateway.hearing import SLICE, hear, hear_slowly, throttle
 from dispatcher.ports.inboxes import Catchup
 from dispatcher.ports.node_bus import BusFrame
-from dispatcher.ports.receiving import DeviceAcks
 from dispatcher.protocol.close_codes import CloseCode
-from dispatcher.protocol.effects import Acknowledge, Effect, Farewell, Foreground, Probe, Read, Reply, Write
-from dispatcher.protocol.frames import MAX_FRAME, Ack, Bye, Codec, Recall, ServerFrame, Unparsable
+from dispatcher.protocol.effects import Effect, Farewell, Foreground, Probe, Read, Reply, Write
+from dispatcher.protocol.frames import Bye, Codec, Recall, ServerFrame
 from dispatcher.protocol.server_session import AwaitingHello, Hailed, Heard, Live, Syncing
 from dispatcher.protocol.wire import (
     BINARY,
     CLOSE,
-    FAULT,
     PING,
-    PONG,
     TEXT,
     FrameReader,
     close_payload,
     encode_frame,
-    read_close,
-    whole_text,
 )
 
 #: Plain texts: an enum's member is hashed by Python code, and these are counted for every message.
@@ -35,8 +30,6 @@ _ONLINE = Count.ONLINE.value
 _CAUGHT_UP = Count.CAUGHT_UP.value
 #: What a transport buffers before it says so, where nothing else is set.
 _USUAL_HIGH = 64 * 1024
-#: Bytes taken from one device at a time before its budget is asked again.
-_SLICE = 16 * 1024
 #: Codes after which the device is not expected back soon, so no grace is due.
 _NO_GRACE = frozenset({CloseCode.NORMAL, CloseCode.MOVED})
 
@@ -98,12 +91,12 @@ class Line(asyncio.Protocol):
     # The socket's side
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= _SLICE:
-            self._hear(data)
+        if len(data) <= SLICE:
+            hear(self, data)
             if self.spent > self.desk.settings.frames_per_second:
-                self._throttle(b"")
+                throttle(self, b"")
         else:
-            self._hear_slowly(data)
+            hear_slowly(self, data)
 
     def pause_writing(self) -> None:
         self.choked = self.desk.now or 1
@@ -125,7 +118,7 @@ class Line(asyncio.Protocol):
         self.desk.pressure.connections -= 1
         self.desk.throttled.pop(self, None)
         self.desk.deadlines.drop(self)
-        self._leave(self.ended or CloseCode.ABNORMAL)
+        self.leave_node(self.ended or CloseCode.ABNORMAL)
         self.ended = self.ended or CloseCode.ABNORMAL
 
     # The desk's side
@@ -221,11 +214,11 @@ class Line(asyncio.Protocol):
         if self.ended:
             return
         self.write(Bye(word, retry_after_s))
-        self._close(int(code), close_payload(code, word))
+        self.close(int(code), close_payload(code, word))
 
     def leave(self, code: CloseCode, word: str) -> None:
         """The close handshake alone, where ``bye`` was said before."""
-        self._close(int(code), close_payload(code, word))
+        self.close(int(code), close_payload(code, word))
 
     def tick(self, now: Millis) -> None:
         """The line's deadlines, asked now and then."""
@@ -256,105 +249,40 @@ class Line(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if rest:
-            self._hear_slowly(rest)
+            hear_slowly(self, rest)
         if self not in self.desk.throttled:
             self.transport.resume_reading()
 
-    # Inside
-
-    def _hear(self, data: bytes) -> None:
-        reader = self.reader
-        if reader is None:
-            text = whole_text(data, MAX_FRAME)
-            if text is not None:
-                self._frame(TEXT, text)
-                return
-            reader = FrameReader(masked=True, limit=MAX_FRAME)
-        events = reader.feed(data)
-        self.reader = None if reader.idle else reader
-        for opcode, payload in events:
-            if opcode <= BINARY:
-                self._frame(opcode, payload)
-            elif opcode == CLOSE:
-                self._close_answered(payload)
-            elif opcode == FAULT:
-                self._close(read_close(payload)[0], payload)
-                # Nothing more is read, so its half of the handshake cannot be heard: half-close, drain, then go.
-                if self.transport.can_write_eof():
-                    self.transport.write_eof()
-            else:
-                self.spent += 1
-                if not isinstance(self.session, AwaitingHello | Hailed):
-                    self.session.heard(self.desk.now)
-                if opcode == PING and not self.ended:
-                    self.transport.write(encode_frame(PONG, payload))
-
-    def _hear_slowly(self, data: bytes) -> None:
-        budget = self.desk.settings.frames_per_second
-        for start in range(0, len(data), _SLICE):
-            if self.spent > budget:
-                self._throttle(data[start:])
-                return
-            self._hear(data[start : start + _SLICE])
-        if self.spent > budget:
-            self._throttle(b"")
-
-    def _throttle(self, rest: bytes) -> None:
-        desk = self.desk
-        second = desk.now // 1_000
-        if second != self.spent_in and not rest and desk.acks.waiting < desk.settings.acks_waiting:
-            self.spent_in = second
-            self.spent = 0
+    def close(self, code: int, payload: bytes) -> None:
+        """Our half of the close handshake, once; *payload* says why."""
+        if self.ended:
             return
-        if self not in desk.throttled:
-            desk.counters[Count.THROTTLED] += 1
-            self.transport.pause_reading()
-        desk.throttled[self] = rest
+        self.ended = code
+        desk = self.desk
+        desk.counters[f"{Count.CLOSED}.{code}"] += 1
+        self.transport.write(encode_frame(CLOSE, payload))
+        self.leave_node(code)
+        desk.deadlines.put(self, desk.now + desk.settings.close_within)
 
-    def _frame(self, opcode: int, payload: bytes) -> None:
+    def leave_node(self, code: int) -> None:
+        """Ends the device's place on this node; its presence goes, with a grace unless it meant to leave."""
         session = self.session
+        if not isinstance(session, (Live, Syncing)):
+            return
         desk = self.desk
-        self.spent += 1
-        try:
-            if (opcode == TEXT) is not self.codec.text:
-                raise Unparsable("text and binary are not exchangeable")
-            frame = self.codec.client_frame(payload)
-        except Unparsable:
-            self.farewell(CloseCode.UNPARSABLE, "unparsable")
+        hub = desk.hub
+        if hub.line(session.app, session.device_id) is not self:
             return
-        if isinstance(session, (Live, Syncing)):
-            if self.ended and type(frame) is not Ack:
-                return
-            for effect in session.receive(frame, desk.now):
-                if type(effect) is Acknowledge:
-                    self._acknowledge(session, effect)
-                else:
-                    self.apply((effect,))
-        elif self.ended:
-            return
-        elif isinstance(session, AwaitingHello):
-            answer = session.receive(frame, desk.clock(), desk.manners)
-            if isinstance(answer, Hailed):
-                self.session = answer
-                desk.openings.open(self, answer)
-            else:
-                self.apply((answer,))
-        elif type(frame) is Ack:
-            acks = DeviceAcks(
-                session.identity.app,
-                session.identity.user_id,
-                session.identity.device_id,
-                EVENTS[frame.event],
-                frame.ids,
-            )
-            desk.acks.add(acks)
+        hub.detach(session.app, session.device_id, self)
+        app, user_id, device_id, own = session.app, session.user_id, session.device_id, session.session
+        lost = code not in _NO_GRACE
+        now = desk.clock()
+        desk.chores.start(
+            "drop",
+            lambda: desk.presences.drop(app, user_id, device_id, own, now, lost=lost),
+        )
 
-    def _acknowledge(self, session: Live | Syncing, effect: Acknowledge) -> None:
-        acks = self.desk.acks
-        self.spent += len(effect.ids) >> 4
-        acks.add(DeviceAcks(session.app, session.user_id, session.device_id, effect.event, effect.ids))
-        if acks.waiting > self.desk.settings.acks_waiting:
-            self._throttle(b"")
+    # Inside
 
     def _apply_one(self, effect: Effect) -> None:
         session = self.session
@@ -383,41 +311,3 @@ class Line(asyncio.Protocol):
         self.skipped += len(frame.body)
         if self.skipped > self.desk.settings.slow_bytes:
             self.farewell(CloseCode.SLOW_CONSUMER, "slow_consumer", 1)
-
-    def _close(self, code: int, payload: bytes) -> None:
-        if self.ended:
-            return
-        self.ended = code
-        desk = self.desk
-        desk.counters[f"{Count.CLOSED}.{code}"] += 1
-        self.transport.write(encode_frame(CLOSE, payload))
-        self._leave(code)
-        desk.deadlines.put(self, desk.now + desk.settings.close_within)
-
-    def _close_answered(self, payload: bytes) -> None:
-        """The peer's half: answered if it began, then the socket goes."""
-        if not self.ended:
-            code, _ = read_close(payload)
-            self.ended = code
-            self.transport.write(encode_frame(CLOSE, payload[:2]))
-            self._leave(code)
-        self.desk.deadlines.put(self, self.desk.now + self.desk.settings.close_within)
-        self.transport.close()
-
-    def _leave(self, code: int) -> None:
-        """Ends the device's place on this node; its presence goes, with a grace unless it meant to leave."""
-        session = self.session
-        if not isinstance(session, (Live, Syncing)):
-            return
-        desk = self.desk
-        hub = desk.hub
-        if hub.line(session.app, session.device_id) is not self:
-            return
-        hub.detach(session.app, session.device_id, self)
-        app, user_id, device_id, own = session.app, session.user_id, session.device_id, session.session
-        lost = code not in _NO_GRACE
-        now = desk.clock()
-        desk.chores.start(
-            "drop",
-            lambda: desk.presences.drop(app, user_id, device_id, own, now, lost=lost),
-        )
