@@ -12,12 +12,16 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from dispatcher.api.checks import SPELLINGS
 from dispatcher.errors import FieldError, Problem
 
 MAX_DEPTH = 32
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _AT = re.compile(r"^(?P<message>.*?)(?: - at `(?P<at>.*)`)?$", re.DOTALL)
 _NAMED = re.compile(r"^Object (?:contains unknown field|missing required field) `(?P<name>.*)`$", re.DOTALL)
+_PATTERN = re.compile(r"^Expected `str` matching regex (?P<pattern>['\"].*['\"])$", re.DOTALL)
+#: By pattern, as the decoder writes it.
+PATTERNS = {repr(pattern): f"write {words}" for pattern, words in SPELLINGS.items()}
 
 T = TypeVar("T")
 
@@ -69,12 +73,19 @@ def invalid(error: msgspec.ValidationError, prefix: str = "") -> Problem:
     """msgspec's sentence as a field error: ``Expected `int` - at `$.to.user_ids[3]``` names ``to.user_ids[3]``."""
     match = _AT.match(str(error))
     message, at = (match["message"], match["at"] or "") if match else (str(error), "")
-    field = at.removeprefix("key in ").strip("`").lstrip("$").lstrip(".")
+    field = at.removeprefix("key` in `").strip("`").lstrip("$").lstrip(".")
+    message = _in_words(message)
     named = _NAMED.match(message)
     if named is not None:
         field = f"{field}.{named['name']}" if field else named["name"]
         message = "unknown field" if "unknown" in message else "required"
     return Problem.invalid(join(prefix, field), message)
+
+
+def _in_words(message: str) -> str:
+    """Instead of a pattern what to write."""
+    found = _PATTERN.match(message)
+    return PATTERNS.get(found["pattern"], message) if found is not None else message
 
 
 def join(prefix: str, field: str) -> str:

@@ -37,6 +37,17 @@ Locale = Annotated[
 ClockText = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)", description="HH:MM")]
 ZoneName = Annotated[str, Meta(min_length=1, max_length=64, description="IANA time zone: Asia/Shanghai")]
 
+#: What to write where one of these patterns does not match.
+SPELLINGS = {
+    r"^[!-~]{1,128}$(?!\n)": "1 to 128 visible ASCII characters",
+    r"^[a-z0-9_]{1,32}$(?!\n)": "1 to 32 of a-z, 0-9 and _",
+    r"^[0-9]{1,10}(ms|s|m|h|d)$(?!\n)": "a duration such as 200ms, 3s, 10m, 2h or 7d",
+    r"^\+[1-9][0-9]{6,14}$(?!\n)": "a number as +8613800138000 (E.164)",
+    r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,7}$(?!\n)": "a locale such as zh-CN (BCP 47)",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)": "a time of day such as 22:00",
+    r"^[0-9a-f]{20}$(?!\n)": "what stood in next",
+}
+
 #: Assigned two-digit country codes; besides them stand 1 and 7, and three digits for all others.
 _TWO_DIGIT_CODES = frozenset(
     str(code)
