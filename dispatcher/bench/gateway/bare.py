@@ -1,7 +1,6 @@
 """What a connection costs before anything of ours: an event loop whose protocol answers with fixed bytes."""
 
 import asyncio
-import os
 import time
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -53,10 +52,8 @@ async def storm(pipe: Connection, port: int, tokens: list[str], tally: Tally) ->
 
 def stand_still(pipe: Connection) -> str:
     """In the child: the loop stands still until the storm is outside the door."""
-    os.set_blocking(pipe.fileno(), True)
     pipe.send("held")
     pipe.recv()
-    os.set_blocking(pipe.fileno(), False)
     return "released"
 
 

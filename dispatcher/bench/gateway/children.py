@@ -165,6 +165,7 @@ async def obey(pipe: Connection, told: Told) -> None:
     loop = asyncio.get_running_loop()
     words: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     loop.add_reader(pipe.fileno(), lambda: words.put_nowait(pipe.recv()))
+    os.set_blocking(pipe.fileno(), True)  # an answer may be larger than the pipe's buffer
     while (said := await words.get())[0] != "stop":
         pipe.send(await told(*said))
     loop.remove_reader(pipe.fileno())
