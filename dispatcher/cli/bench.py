@@ -16,6 +16,7 @@ PARTS = {
     "gateway": ("dispatcher.bench.gateway", "long connections: real sockets on loopback, about two minutes"),
     "looking": ("dispatcher.bench.looking", "figures, listings, inboxes over a million deliveries: some minutes"),
     "simulation": ("dispatcher.bench.simulation", "a draft against a million recorded deliveries: some minutes"),
+    "schedule": ("dispatcher.bench.schedule", "scheduled messages through a whole up: about three minutes"),
     "providers": ("providers.bench", "APNs and FCM wires beside aioapns and firebase-admin: the simulators"),
     "vendor-faults": ("dispatcher.bench.vendor_faults", "100,000 pushes, a tenth fail, one real worker: minutes"),
 }
@@ -42,7 +43,7 @@ PARTS = {
 def bench(
     part: str, quick: bool, as_json: bool, out: Path | None, programs: tuple[Path, Path] | None, rows: int | None
 ) -> None:
-    """Measure a part of Pushpath: strategies, pipeline, gateway, looking, simulation, providers, or all.
+    """Measure a part of Pushpath: strategies, pipeline, gateway, looking, simulation, schedule, providers, or all.
 
     CPU microseconds and ratios within one run hold on noisy machines; single wall times do not. Exit code 0 also where
     a target was missed: the answer says so.
