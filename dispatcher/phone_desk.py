@@ -49,6 +49,9 @@ class PhoneDesk:
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         self._receiver.sightings.note(app, device_id, now, again=DAY)
 
+    async def stalled(self, now: Millis) -> None:
+        await self._receiver.lagged(now, "gateway_stalled")
+
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         attempts = [frame.attempt_id for frame in frames if frame.attempt_id]
         await self._receiver.undelivered(attempts, self._parts.clock())

@@ -23,6 +23,7 @@ class Count(StrEnum):
     REFUSED = "connections_refused"
     THROTTLED = "lines_throttled"
     FAULTS = "store_faults"
+    STALLED = "stalls"  #: the process stood still for a second or more
     CLOSED = "lines_closed"  #: by our farewell
 
 

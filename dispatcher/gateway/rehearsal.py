@@ -54,9 +54,13 @@ class Books:
         self.fail = 0
         self.on_proof: Callable[[str, str, str], None] | None = None
         self.seen: list[tuple[str, str]] = []
+        self.stalls = 0
 
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         self.seen.append((app, device_id))
+
+    async def stalled(self, now: Millis) -> None:
+        self.stalls += 1
 
     async def acknowledge(
         self, app: str, user_id: str, device_id: str, items: Sequence[Acknowledged], *, via: Path | None, now: Millis

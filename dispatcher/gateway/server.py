@@ -17,7 +17,7 @@ from dispatcher.domain.clock import Clock, Millis, system_clock
 from dispatcher.domain.device_token import DeviceTokens
 from dispatcher.domain.ids import IdKey
 from dispatcher.gateway.arrival import Arrival
-from dispatcher.gateway.counters import Counters
+from dispatcher.gateway.counters import Count, Counters
 from dispatcher.gateway.desk import Desk
 from dispatcher.gateway.drain import Drain, within
 from dispatcher.gateway.kept_out import ReadRules
@@ -34,6 +34,8 @@ from dispatcher.ports.receiving import InboxPull, ReceiveDoor
 
 logger = logging.getLogger("pushpath.gateway")
 
+#: A tick that comes so late tells of a process that stood still: its phones' acks waited unheard.
+STALLED_S = 1.0
 #: Lines are asked for their deadlines in rounds; a round takes about this many ticks.
 _ROUND = 16
 #: Each step that follows the drain.
@@ -98,6 +100,7 @@ class Gateway:
         self._doors: list[asyncio.Server] = []
         self._bus: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._tick_at = 0.0  # the loop's time
         self._round: list[Line] = []
         self._round_at = 0
         self._tls: ssl.SSLContext | None = None
@@ -225,9 +228,17 @@ class Gateway:
         self._reported = counted
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self.settings.tick / 1_000, self._ticked)
+        loop = asyncio.get_running_loop()
+        self._tick_at = loop.time() + self.settings.tick / 1_000
+        self._timer = loop.call_at(self._tick_at, self._ticked)
 
     def _ticked(self) -> None:
+        late_s = asyncio.get_running_loop().time() - self._tick_at
+        if late_s >= STALLED_S:
+            desk = self.desk
+            desk.counters[Count.STALLED] += 1
+            logger.warning("the gateway stood still; what phones said meanwhile is heard now", extra={"late_s": late_s})
+            desk.chores.start("stalled", lambda: desk.receive.stalled(desk.clock()))
         try:
             self.tick()
         except Exception:

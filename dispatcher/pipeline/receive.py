@@ -68,7 +68,11 @@ class Receiver:
         """While intake lags, silence is no evidence (invariant 9)."""
         lag = now - min(one.arrived for one in batch)
         if lag > LAG_LIMIT:
-            await self._parts.hold.hold(now + HOLD_AFTER_LAG, "receipt_intake_lags")
+            await self.lagged(now, "receipt_intake_lags")
+
+    async def lagged(self, now: Millis, reason: str) -> None:
+        """Evidence came late: for a while SMS steps conclude nothing from silence."""
+        await self._parts.hold.hold(now + HOLD_AFTER_LAG, reason)
 
     async def _resolve(self, batch: Sequence[Tagged], now: Millis) -> list[Receipt | None]:
         by_message: dict[tuple[str, str], list[str]] = defaultdict(list)

@@ -67,6 +67,9 @@ class ReceiveDoor(Protocol):
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         """A device that was not seen for a day said hello: its tokens are no stale ones. Never waits."""
 
+    async def stalled(self, now: Millis) -> None:
+        """The node stood still: acks may have waited unheard, so silence proves nothing for a while."""
+
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         """``msg`` and ``wake`` frames whose device is not on this node any more: their step is known to have failed."""
 

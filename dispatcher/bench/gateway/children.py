@@ -97,6 +97,9 @@ class Door:
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         """Nobody counts them here."""
 
+    async def stalled(self, now: Millis) -> None:
+        """Nothing hangs on silence here."""
+
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         """Nobody leaves here."""
 

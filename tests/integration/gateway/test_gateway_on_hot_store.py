@@ -54,6 +54,9 @@ class Door:
     def greeted(self, app: str, device_id: str, now: Millis) -> None:
         return
 
+    async def stalled(self, now: Millis) -> None:
+        return
+
     async def undelivered(self, frames: Sequence[BusFrame]) -> None:
         return
 

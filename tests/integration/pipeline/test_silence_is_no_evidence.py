@@ -9,7 +9,8 @@ from dispatcher.domain.outcome import NotConnected
 from dispatcher.domain.paths import Path
 from dispatcher.domain.receipt import EVENTS
 from dispatcher.domain.requests import ReceiptItem
-from dispatcher.pipeline.receive import Tagged
+from dispatcher.phone_desk import PhoneDesk
+from dispatcher.pipeline.receive import HOLD_AFTER_LAG, Tagged
 from workers.sweeper import _watch_nodes
 
 LADDER = ("{path: push, wait: 10s}", "{path: sms, wait: 5m}")
@@ -94,6 +95,17 @@ async def test_lagging_receipts_hold_sms(world: Any, lag: int, held: bool) -> No
     late = Tagged(app="im", user_id="li", item=item, arrived=world.now - lag)
     await world.core.receiver._flush([late])
     assert bool(await world.stores.parts.hold.held_until(world.now)) is held
+
+
+async def test_a_gateway_that_stood_still_holds_sms(world: Any) -> None:
+    await world.app(*LADDER)
+    await PhoneDesk(world.stores.parts).stalled(world.now)
+    assert await world.stores.parts.hold.held_until(world.now) > world.now
+    await world.user("li", "l1")
+    await world.dispatch("cm1", "li")
+    stood_still_at = world.now
+    await world.advance(HOUR)
+    assert sms_at(world)[0] >= stood_still_at + HOLD_AFTER_LAG
 
 
 async def test_a_reconnecting_phone_gets_its_grace_before_the_next_path(world: Any) -> None:

@@ -90,6 +90,9 @@ class Door:
     def greeted(self, app: str, device_id: str, now: int) -> None:
         return
 
+    async def stalled(self, now: int) -> None:
+        return
+
     async def undelivered(self, frames: Any) -> None:
         return
 
