@@ -4,8 +4,10 @@ https://developer.apple.com/documentation/usernotifications/sending-notification
 """
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
+
+from msgspec import Struct
 
 from dispatcher.domain.clock import SECOND, Millis
 from dispatcher.domain.device import VOIP, PushToken
@@ -32,8 +34,7 @@ def collapse_id(message: Message) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class Push(Struct, frozen=True, kw_only=True, gc=False):
     """One push of any type, as Apple wants it: what a message's attempt becomes, or what a caller builds by hand.
 
     *payload*: the whole JSON text. *topic*: the app's bundle id where the token names none; the type's suffix is added.
@@ -88,9 +89,7 @@ def build_request(push: Push, host: str, topic: str, bearer: str | None) -> Requ
     row = ROWS[push.push_type]
     if _TOKEN.match(push.token.value) is None:
         raise Unsendable("BadDeviceToken")
-    topic = topic_for(push.push_type, push.topic or push.token.topic or topic)
-    if _TOPIC.match(topic) is None:
-        raise Unsendable("BadTopic")
+    topic = _whole_topic(push.push_type, push.topic or push.token.topic or topic)
     priority = push.priority or row.priorities[0]
     if priority not in row.priorities:
         raise Unsendable("BadPriority")
@@ -99,17 +98,24 @@ def build_request(push: Push, host: str, topic: str, bearer: str | None) -> Requ
     if _UUID.match(push.push_id) is None:
         raise Unsendable("BadMessageId")
     kept_until = max(0, push.expires_at // SECOND) if push.expires_at is not None and row.kept else 0
-    headers = [
+    headers = [("authorization", bearer)] if bearer is not None else []
+    headers += (
         ("apns-topic", topic),
         ("apns-push-type", push.push_type.value),
         ("apns-priority", priority),
         ("apns-expiration", str(kept_until)),
-        ("apns-id", push.push_id),
-    ]
+    )
     if push.collapse_id is not None:
         if _COLLAPSE_ID.match(push.collapse_id) is None:
             raise Unsendable("BadCollapseId")
-        headers.insert(4, ("apns-collapse-id", push.collapse_id))
-    if bearer is not None:
-        headers.insert(0, ("authorization", bearer))
+        headers.append(("apns-collapse-id", push.collapse_id))
+    headers.append(("apns-id", push.push_id))
     return Request("POST", f"{host}/3/device/{push.token.value}", headers, push.payload)
+
+
+@lru_cache(maxsize=1_024)
+def _whole_topic(push_type: PushType, topic: str) -> str:
+    whole = topic_for(push_type, topic)
+    if _TOPIC.match(whole) is None:
+        raise Unsendable("BadTopic")
+    return whole
