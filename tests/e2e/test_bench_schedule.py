@@ -16,6 +16,4 @@ async def test_what_is_scheduled_leaves_soon_after_its_moment_and_never_before(u
     assert (figures.pop("crowd"), figures.pop("singles")) == (20, 5)
     assert 0 <= figures["singles_planned_p50"] <= figures["singles_planned_p99"]
     assert figures["singles_planned_p99"] <= figures["singles_handed_over_p99"] <= figures["singles_handed_over_max"]
-    assert all(0 <= late < 30 for late in figures.values()), (
-        figures
-    )  # beside other tests; the goal is 2 s
+    assert all(0 <= late < 30 for late in figures.values()), figures  # beside other tests; the goal is 2 s
