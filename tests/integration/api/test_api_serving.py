@@ -99,8 +99,18 @@ async def test_sigterm_answers_parked_polls_and_ends_within_five_seconds(
     backend: httpx.AsyncClient, serving: Any
 ) -> None:
     phone = await phone_of(backend)
+    arrived = asyncio.Semaphore(0)
+    pull = serving.core.pull
+
+    async def told(*question: Any) -> bytes:
+        arrived.release()
+        page: bytes = await pull(*question)
+        return page
+
+    serving.core.pull = told
     parked = [asyncio.create_task(backend.get("/v1/inbox?wait=5s", headers=phone)) for _ in range(20)]
-    await asyncio.sleep(0.3)  # they must be parked; nothing tells from outside that they are
+    for _ in parked:
+        await asyncio.wait_for(arrived.acquire(), 10)
     began = time.monotonic()
     os.kill(os.getpid(), signal.SIGTERM)
     answers = await asyncio.gather(*parked)
