@@ -68,9 +68,13 @@ class Installation:
             trust_env=False,
             timeout=10,
         )
+        self.publish(STRATEGY)
+
+    def publish(self, strategy: str) -> None:
+        """Makes this document the default strategy, for all workers."""
         self.http.put(
             "/v1/strategies/default/draft",
-            content=STRATEGY,
+            content=strategy,
             headers={
                 "Content-Type": "application/yaml",
                 "If-Match": self.http.get("/v1/strategies/default").headers["ETag"],

@@ -67,8 +67,10 @@ async def hesitant(world: Any) -> Hesitant:
 
 
 async def phases(world: Any, message_id: str, count: int) -> list[Phase]:
-    found = [await world.hot_state(message_id, place=place) for place in range(count)]
-    return [state.tracks[0].cursor.phase for state in found]
+    """Of one moment: all of a message's first places in one read."""
+    first = await world.ref(message_id)
+    states = await world.stores.parts.homes.states(first.home, range(first.place, first.place + count))
+    return [states[place].tracks[0].cursor.phase for place in sorted(states)]
 
 
 async def until(world: Any, message_id: str, *wanted: Phase) -> None:
