@@ -24,8 +24,8 @@ STATIC = {
     "mypy": ["mypy"],
     "imports": ["lint-imports"],
 }
-#: Tests on real processes against the clock: one that failed beside others is tried once more, alone, and named.
-AGAINST_THE_CLOCK = ("tests/e2e/", "tests/faults/", "tests/browser/")
+#: Tests on real servers against the clock: one that failed beside others is tried once more, alone, and named.
+AGAINST_THE_CLOCK = ("tests/e2e/", "tests/faults/", "tests/browser/", "tests/integration/")
 TRIED_AGAIN_AT_MOST = 3  # more is no accident of a busy machine
 _LAST_FAILED = ROOT / ".pytest_cache/v/cache/lastfailed"
 _TAIL_BYTES = 65536
