@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import httpx
 
 from dispatcher.bench.fill import fill
 from dispatcher.bench.history import Shape
+from dispatcher.bench.processes import command
 from dispatcher.bench.questions import Past, questions
 from dispatcher.bench.report import report
 from dispatcher.bench.settings import SECRET, environ_of
@@ -85,9 +85,8 @@ async def _count_books(stores: Stores) -> float:
 @contextlib.contextmanager
 def _api(environ: Mapping[str, str]) -> Iterator[None]:
     """An API process of its own."""
-    command = [sys.executable, "-c", "from dispatcher.cli import main; main()", "api"]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=quiet, stderr=quiet)  # noqa: S603 - ours
+    process = subprocess.Popen(command("api"), env={**os.environ, **environ}, stdout=quiet, stderr=quiet)  # noqa: S603 - ours
     try:
         yield
     finally:

@@ -40,6 +40,11 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
 
 
+def resident_of(pid: int) -> int:
+    """Bytes of a process in memory now (Linux)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def cpu_of(pid: int) -> float:
     """CPU seconds that a process and its ended children used so far (Linux)."""
     stat = Path(f"/proc/{pid}/stat")

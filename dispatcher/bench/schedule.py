@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from dispatcher.bench.processes import command, stopped_after, surroundings
 from dispatcher.bench.report import report
 from dispatcher.embedded.places import DataDirectory
 from dispatcher.pipeline.release import offset
@@ -43,26 +43,23 @@ def _up() -> Iterator[tuple[dict[str, Any], Path]]:
     parent = Path(tempfile.mkdtemp(prefix="pushpath-schedule-"))
     parent.chmod(0o711)
     data = parent / ".data"
-    program = [sys.executable, "-c", "from dispatcher.cli import main; main()", "up", "--data", str(data)]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PUSHPATH_")}
     with (parent / "up.out").open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [*program, "--ports", "auto"], stdout=output, stderr=subprocess.STDOUT, cwd=parent, env=kept
+            command("up", "--data", str(data), "--ports", "auto"),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=parent,
+            env=surroundings({}),
         )
     try:
-        until = time.monotonic() + READY_WITHIN_S
-        while not (data / "up.json").exists():
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"up was not ready:\n{(parent / 'up.out').read_text()}")
-            time.sleep(0.1)
-        yield json.loads((data / "up.json").read_text()), data
+        with stopped_after(process, 20):
+            until = time.monotonic() + READY_WITHIN_S
+            while not (data / "up.json").exists():
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"up was not ready:\n{(parent / 'up.out').read_text()}")
+                time.sleep(0.1)
+            yield json.loads((data / "up.json").read_text()), data
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
         DataDirectory(data, fresh=True).discard()
         shutil.rmtree(parent, ignore_errors=True)
 

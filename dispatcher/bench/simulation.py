@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from dispatcher.bench.processes import command
 from dispatcher.bench.recorded_traffic import fill
 from dispatcher.bench.report import cpu_of, report
 from dispatcher.bench.settings import environ_of
@@ -112,7 +112,7 @@ async def _prepared(environ: Mapping[str, str], amount: int) -> tuple[str, Milli
 @asynccontextmanager
 async def _api(environ: Mapping[str, str], data: Path) -> AsyncIterator[tuple[int, httpx.AsyncClient]]:
     process = await asyncio.create_subprocess_exec(
-        *_command("api"), env={**os.environ, **environ}, stdout=subprocess.DEVNULL, cwd=data
+        *command("api"), env={**os.environ, **environ}, stdout=subprocess.DEVNULL, cwd=data
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{environ['PUSHPATH_API_PORT']}", timeout=60) as client:
@@ -155,11 +155,11 @@ def _command_line(
     """`pushpath strategies simulate`: seconds, and megabytes at its highest."""
     draft = data / "draft.yaml"
     draft.write_text(DRAFT)
-    command = [*_command("strategies", "simulate"), str(draft), "--json"]
-    command += ["--since", rfc3339(since), "--until", rfc3339(until)]
+    words = [*command("strategies", "simulate"), str(draft), "--json"]
+    words += ["--since", rfc3339(since), "--until", rfc3339(until)]
     begun, peak = time.perf_counter(), 0.0
     with (data / "cli.json").open("w+") as out:
-        process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=out, cwd=data)  # noqa: S603 - ourselves
+        process = subprocess.Popen(words, env={**os.environ, **environ}, stdout=out, cwd=data)  # noqa: S603 - ourselves
         while process.poll() is None:
             peak = max(peak, _memory_mb(process.pid, "VmHWM"))
             time.sleep(0.05)
@@ -169,10 +169,6 @@ def _command_line(
     if process.returncode or seen < amount * 0.99:
         raise RuntimeError(f"the command line saw {seen} of {amount} deliveries")
     return seconds, peak
-
-
-def _command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from dispatcher.cli import main; main()", *words]
 
 
 def _memory_mb(pid: int, field: str) -> float:

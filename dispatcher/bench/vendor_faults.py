@@ -7,10 +7,7 @@ each time. What the simulator logged is the judge, and the ledger's books.
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -20,6 +17,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from dispatcher.bench.phones import register_all
+from dispatcher.bench.processes import command, stopped_after, surroundings
 from dispatcher.bench.report import cpu_of, report
 from dispatcher.bench.settings import environ_of
 from dispatcher.bootstrap import Stores, open_stores
@@ -104,19 +102,10 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 @contextmanager
 def _process(environ: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process of ours, told to stop at the end and killed where it does not within fifteen seconds."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PUSHPATH_", "COV"))}
-    command = [sys.executable, "-c", "from dispatcher.cli import main; main()", *arguments]
-    environ = {**own, **environ, "PUSHPATH_LOG_LEVEL": "error"}
-    running = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
-    try:
+    quiet = surroundings({**environ, "PUSHPATH_LOG_LEVEL": "error"})
+    running = subprocess.Popen(command(*arguments), env=quiet, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
+    with stopped_after(running, 15):
         yield running
-    finally:
-        running.send_signal(signal.SIGTERM)
-        try:
-            running.wait(15)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
 
 
 async def _measure(environ: Mapping[str, str], ends: Ends, amount: int) -> dict[str, float]:

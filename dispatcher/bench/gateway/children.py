@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from pathlib import Path as FilePath
 from typing import Any
 
+from dispatcher.bench.report import resident_of
 from dispatcher.collector import calm_collector
 from dispatcher.domain.clock import HOUR, Millis, system_clock
 from dispatcher.domain.delivery import Proof
@@ -210,6 +210,6 @@ def child(main: Callable[..., None], *args: Any) -> Iterator[Connection]:
 def resident() -> int:
     """Bytes of this process in memory now."""
     try:
-        return int(FilePath("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident_of(os.getpid())
     except (OSError, ValueError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,17 +1,15 @@
 """Gateways as operators run them: `pushpath gateway` processes on both stores."""
 
 import asyncio
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from dispatcher.bench.gateway.children import SECRET
-from dispatcher.bench.report import cpu_of
+from dispatcher.bench.processes import command, surroundings
+from dispatcher.bench.report import cpu_of, resident_of
 from dispatcher.domain.clock import system_clock
 from dispatcher.embedded.servers import Servers
 from dispatcher.gateway.rehearsal import APP
@@ -20,7 +18,6 @@ from dispatcher.ledger.engine import open_ledger
 from dispatcher.ledger.migrate import migrate
 from dispatcher.ports.directory import App
 
-_MAIN = "from dispatcher.cli import main; main()"
 _HOST = "127.0.0.1"
 
 
@@ -46,7 +43,7 @@ class RealGateway:
     @property
     def resident(self) -> int:
         """Bytes in memory now."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident_of(self.pid)
 
     @property
     def cpu(self) -> float:
@@ -76,10 +73,9 @@ def real_gateway(servers: Servers, node: str) -> Iterator[RealGateway]:
         "PUSHPATH_GATEWAY_PORT": str(port),
         "PUSHPATH_CONNECTIONS_PER_ADDRESS": "1000000",
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PUSHPATH_")}
     process = subprocess.Popen(  # noqa: S603 - ours
-        [sys.executable, "-c", _MAIN, "gateway"],
-        env={**kept, **settings},
+        command("gateway"),
+        env=surroundings(settings),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
