@@ -89,7 +89,7 @@ class Arrival(asyncio.Protocol):
         if not keep_alive or self.desk.draining:
             self.refuse(data)
             return
-        self.transport.write(permitted(data, self.permission) if self.permission else data)
+        self._write(data)
         settings = self.desk.settings
         pause = settings.keep_alive if self.place is None else settings.poll_line
         self.desk.deadlines.put(self, self.desk.now + pause)
@@ -101,9 +101,12 @@ class Arrival(asyncio.Protocol):
 
     def refuse(self, data: bytes) -> None:
         """The last answer on this connection."""
-        self.transport.write(permitted(data, self.permission) if self.permission else data)
+        self._write(data)
         self.transport.close()
         self.desk.deadlines.put(self, self.desk.now + self.desk.settings.close_within)
+
+    def _write(self, data: bytes) -> None:
+        self.transport.write(permitted(data, self.permission) if self.permission else data)
 
     def _forget(self) -> None:
         desk = self.desk

@@ -72,8 +72,9 @@ _OPEN_NAMING = """
 SELECT m.day, m.home, m.place, m.user_ids, m.device_ids FROM homes h JOIN messages m USING (day, home)
 WHERE h.archived_at IS NULL AND h.app = $1 AND m.app = $1 AND position($2::bytea IN m.user_ids) > 0
     AND m.accepted_at <= $3 AND m.accepted_at >= $4
-ORDER BY m.day, m.home, m.place FOR UPDATE OF m
+ORDER BY m.day, m.home, m.place
 """
+_HELD = " FOR UPDATE OF m"
 _RENAME = """
 UPDATE messages m SET user_ids = at.user_ids, device_ids = at.device_ids
 FROM unnest($1::int[], $2::bigint[], $3::int[], $4::bytea[], $5::bytea[])
@@ -111,7 +112,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 async def in_flight(connection: Connection, app: str, user_id: str, now: Millis) -> list[DeliveryRef]:
     """Their deliveries in messages that are not archived whole, scheduled ones too."""
-    rows = await connection.fetch(_OPEN_NAMING.replace("FOR UPDATE OF m", ""), app, _encode(user_id), now, 0)
+    rows = await connection.fetch(_OPEN_NAMING, app, _encode(user_id), now, 0)
     return [
         DeliveryRef(home, place + offset)
         for _, home, place, users, _ in rows
@@ -174,7 +175,7 @@ async def _erase_traffic(connection: Connection, app: str, user_id: str, until: 
         await _blank_journal(connection, [(row["home"], row["place"]) for row in blanked])
     open_ones = await connection.fetch(_OPEN_ALONE, app, _encode([user_id]), until, since)
     await _blank(connection, open_ones, until, archived=False)
-    naming = await connection.fetch(_OPEN_NAMING, app, _encode(user_id), until, since)
+    naming = await connection.fetch(_OPEN_NAMING + _HELD, app, _encode(user_id), until, since)
     found = await _rename(connection, naming, user_id) or found
     await connection.execute(_BLANK_SMS, app, user_id, until)
     await connection.execute(_BLANK_JOINED, app, user_id, until)
